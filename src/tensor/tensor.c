@@ -1,0 +1,58 @@
+#include "tensor/tensor.h"
+
+static const struct {
+    const char *name;
+    size_t bytes;
+} dtypes[] = {
+    [KL_F32] = {"f32", 4},
+    [KL_BF16] = {"bf16", 2},
+    [KL_F16] = {"f16", 2},
+    [KL_I32] = {"i32", 4},
+};
+
+static bool is_dtype(kl_dtype dtype)
+{
+    return (size_t)dtype < sizeof dtypes / sizeof *dtypes;
+}
+
+size_t kl_dtype_bytes(kl_dtype dtype)
+{
+    return is_dtype(dtype) ? dtypes[dtype].bytes : 0;
+}
+
+const char *kl_dtype_name(kl_dtype dtype)
+{
+    return is_dtype(dtype) ? dtypes[dtype].name : "?";
+}
+
+int64_t kl__row_elements(kl_tensor t)
+{
+    int64_t n = 1;
+    for (int i = 1; i < t.n_dim; i++)
+        n *= t.dim[i];
+    return n;
+}
+
+int64_t kl__pitch(kl_tensor t)
+{
+    return t.pitch ? t.pitch : kl__row_elements(t);
+}
+
+static size_t span_bytes(kl_tensor t)
+{
+    if (!kl__present(t) || t.dim[0] == 0 || kl__row_elements(t) == 0)
+        return 0;
+    return (size_t)((t.dim[0] - 1) * kl__pitch(t) + kl__row_elements(t)) * kl_dtype_bytes(t.dtype);
+}
+
+bool kl__overlap(kl_tensor a, kl_tensor b)
+{
+    size_t na = span_bytes(a), nb = span_bytes(b);
+    uintptr_t pa = (uintptr_t)a.data, pb = (uintptr_t)b.data;
+    return na && nb && pa < pb + nb && pb < pa + na;
+}
+
+bool kl__same(kl_tensor a, kl_tensor b)
+{
+    return a.data == b.data && a.dtype == b.dtype && kl__pitch(a) == kl__pitch(b) && span_bytes(a) == span_bytes(b);
+}

@@ -1,0 +1,26 @@
+/** Questions about a kl_tensor. */
+#ifndef KL_TENSOR_TENSOR_H
+#define KL_TENSOR_TENSOR_H
+
+#include "klinear/kl.h"
+
+static inline bool kl__present(kl_tensor t)
+{
+    return t.n_dim > 0;
+}
+
+/** Elements of one entry of dim[0]. */
+int64_t kl__row_elements(kl_tensor t);
+/** Elements from one entry of dim[0] to the next. */
+int64_t kl__pitch(kl_tensor t);
+/** True when the two views share at least one byte (of their spans: the gaps of a pitch count). */
+bool kl__overlap(kl_tensor a, kl_tensor b);
+/** True when the two views are the very same elements. */
+bool kl__same(kl_tensor a, kl_tensor b);
+/** The first byte of entry `i` of dim[0]. */
+static inline void *kl__row(kl_tensor t, int64_t i)
+{
+    return (char *)t.data + (size_t)i * (size_t)kl__pitch(t) * kl_dtype_bytes(t.dtype);
+}
+
+#endif
