@@ -9,6 +9,7 @@
 #define KL_CPU_KERNELS_H
 
 #include "cpu/kernels/slots_elementwise.h"
+#include "cpu/kernels/slots_gemm.h"
 
 /** One pointer per slot, and the name of the variant behind it. */
 struct kl__kernels {
