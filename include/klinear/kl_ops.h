@@ -160,7 +160,6 @@ typedef struct kl_dplr_args {
     const int64_t *cu_seqlens;
     int64_t n_seq;
     kl_path path;
-    kl_operands operands;
     int chunk; /* 0: 16 */
     kl_workspace work;
 } kl_dplr_args;
@@ -169,7 +168,7 @@ KL_API size_t kl_dplr_workspace(const kl_backend *backend, const kl_dplr_args *a
 KL_API kl_status kl_dplr(const kl_backend *backend, const kl_dplr_args *args, kl_error *err);
 
 typedef struct kl_dplr_bwd_args {
-    kl_dplr_args fwd; /* o, state_out, path, operands and work are not looked at */
+    kl_dplr_args fwd; /* o, state_out, path and work are not looked at */
     kl_tensor d_o;
     kl_tensor d_state_out;                /* absent: zeros */
     kl_tensor d_q, d_k, d_a, d_b, d_v, d_g; /* out, f32, shaped as the inputs */

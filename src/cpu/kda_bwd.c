@@ -1,0 +1,16 @@
+#include "base/error.h"
+#include "cpu/cpu_backend.h"
+
+kl_status kl__cpu_kda_bwd(const kl_backend *be, const kl_kda_bwd_args *a, kl_error *err)
+{
+    (void)be;
+    (void)a;
+    return kl__fail(err, KL_ERR_UNSUPPORTED, "kl_kda_bwd: not available on this backend");
+}
+
+size_t kl__cpu_kda_bwd_workspace(const kl_backend *be, const kl_kda_bwd_args *a)
+{
+    (void)be;
+    (void)a;
+    return 0;
+}

@@ -1,0 +1,87 @@
+#include "cpu/kda_stage.h"
+
+#include "cpu/heads.h"
+#include "cpu/rows.h"
+#include "ops/recurrence.h"
+
+#include <math.h>
+
+struct kl__kda_shape kl__kda_shape(const kl_kda_args *a)
+{
+    struct kl__kda_shape s = {.T = a->v.dim[0], .H = a->k.dim[1], .HV = a->v.dim[1], .K = a->k.dim[2],
+                              .V = a->v.dim[2], .n_seq = kl__n_seq(a->cu_seqlens, a->n_seq)};
+    s.ld = kl__padded(s.K);
+    s.chunk = kl__chunk_of(a->chunk);
+    s.scale = a->scale != 0 ? a->scale : 1 / sqrtf((float)s.K);
+    return s;
+}
+
+void kl__kda_stage_carve(struct kl__carver *c, const struct kl__kda_shape *s, struct kl__kda_stage *stage)
+{
+    size_t rows = (size_t)s->chunk * (size_t)s->ld;
+    struct kl__kda_chunk *x = &stage->chunk;
+    stage->q = kl__carve(c, rows, sizeof(float));
+    stage->k = kl__carve(c, rows, sizeof(float));
+    stage->alpha = kl__carve(c, rows, sizeof(float));
+    stage->raw = kl__carve(c, (size_t)s->ld, sizeof(float));
+    x->kd = kl__carve(c, rows, sizeof(float));
+    x->qd = kl__carve(c, rows, sizeof(float));
+    x->ku = kl__carve(c, rows, sizeof(float));
+    x->A = kl__carve(c, (size_t)s->chunk * KL_CHUNK_MAX, sizeof(float));
+    x->P = kl__carve(c, (size_t)s->chunk * KL_CHUNK_MAX, sizeof(float));
+    x->gamma = kl__carve(c, (size_t)s->ld, sizeof(float));
+    x->beta = kl__carve(c, (size_t)s->chunk, sizeof(float));
+    x->K = (int)s->K;
+    x->ld = s->ld;
+}
+
+static float write_strength(const kl_kda_args *a, int64_t t, int64_t head)
+{
+    float beta = kl__present(a->beta) ? kl__head_scalar(a->beta, t, head) : 1;
+    if (a->beta_sigmoid)
+        beta = 1 / (1 + expf(-beta));
+    return a->beta_double ? 2 * beta : beta;
+}
+
+/* exp(g) of one token: K channels, then ones. */
+static void decay_row(const struct kl__kernels *k, const kl_kda_args *a, const struct kl__kda_shape *s, float *alpha,
+                      float *raw, int64_t t, int64_t head)
+{
+    bool per_head = a->g.n_dim == 2;
+    int64_t n = !kl__present(a->g) ? 0 : per_head ? 1 : s->K;
+    if (n > 0) {
+        float rate = kl__present(a->A_log) ? expf(((const float *)a->A_log.data)[head * kl__pitch(a->A_log)]) : 1;
+        const float *bias = kl__present(a->dt_bias) ? (const float *)kl__row(a->dt_bias, head) : NULL;
+        const float *x = kl__read_row(k, a->g.dtype, kl__head_row(a->g, t, head), n, raw);
+        k->decay_row(alpha, x, bias, n, a->gate, rate, a->lower_bound);
+    }
+    float rest = per_head ? alpha[0] : 1;
+    for (int64_t i = n; i < s->K; i++)
+        alpha[i] = rest;
+    for (int64_t i = s->K; i < s->ld; i++)
+        alpha[i] = 1;
+}
+
+void kl__kda_stage_rows(const struct kl__kernels *k, const kl_kda_args *a, const struct kl__kda_shape *s,
+                        struct kl__kda_stage *stage, int64_t t0, int n, int64_t head)
+{
+    int64_t key_head = head / (s->HV / s->H);
+    kl__head_rows(k, stage->q, s->ld, a->q, t0, n, key_head);
+    kl__head_rows(k, stage->k, s->ld, a->k, t0, n, key_head);
+    for (int r = 0; r < n; r++) {
+        if (a->qk_l2norm) {
+            k->l2norm_row(stage->q + r * s->ld, stage->q + r * s->ld, s->K, 1e-6f);
+            k->l2norm_row(stage->k + r * s->ld, stage->k + r * s->ld, s->K, 1e-6f);
+        }
+        decay_row(k, a, s, stage->alpha + r * s->ld, stage->raw, t0 + r, head);
+        stage->chunk.beta[r] = write_strength(a, t0 + r, head);
+    }
+    stage->chunk.n = n;
+}
+
+void kl__kda_stage_chunk(const struct kl__kernels *k, const kl_kda_args *a, const struct kl__kda_shape *s,
+                         struct kl__kda_stage *stage, int64_t t0, int n, int64_t head)
+{
+    kl__kda_stage_rows(k, a, s, stage, t0, n, head);
+    k->kda_prep(&stage->chunk, stage->q, stage->k, stage->alpha, s->scale);
+}

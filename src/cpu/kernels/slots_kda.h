@@ -1,0 +1,91 @@
+/** Contracts of the leaf loops of the delta-rule family: one chunk of one head at a time.  The maths: docs/kda.md.
+ *
+ *  A chunk is n <= KL_CHUNK_MAX tokens.  Rows of K channels lie `ld` apart (a multiple of 16, >= K) with zeros from K
+ *  to ld; arrays are 64-byte aligned.  The state of a head is cut into slabs of KL_SLAB value columns, each a dense
+ *  [K][KL_SLAB] block: matrix products then run on 8 KiB that stay in the first-level cache, and lanes are columns. */
+#ifndef KL_CPU_SLOTS_KDA_H
+#define KL_CPU_SLOTS_KDA_H
+
+#include "klinear/kl_ops.h"
+
+#include <stddef.h>
+
+enum {
+    KL_SLAB = 16,      /* value columns of a slab */
+    KL_CHUNK_MAX = 64, /* tokens of a chunk */
+};
+
+/** What a chunk needs besides its values and the state; gamma_r is the decay from the chunk's start through token r,
+ *  gamma_{i->r} the decay over tokens i+1 .. r.  Everything is a product of decays, so nothing overflows. */
+struct kl__kda_chunk {
+    int n;        /* tokens */
+    int K;        /* channels */
+    ptrdiff_t ld; /* floats between rows of kd, qd, ku, a multiple of 16 */
+    float *kd;    /* [n][ld] gamma_r . k_r: what reads the incoming state for the error */
+    float *qd;    /* [n][ld] scale gamma_r . q_r: what reads it for the output */
+    float *ku;    /* [n][ld] gamma_{i->n} . k_i: what writes the outgoing state */
+    float *A;     /* [n][KL_CHUNK_MAX] k_r . (gamma_{i->r} . k_i) for i < r; other entries undefined */
+    float *P;     /* [n][KL_CHUNK_MAX] scale q_r . (gamma_{i->r} . k_i) for i <= r; other entries undefined */
+    float *gamma; /* [ld] gamma_n; 1 from K to ld */
+    float *beta;  /* [n] write strengths */
+};
+
+/** Fills c->kd qd ku A P gamma from q, k [n][ld] and the decays alpha [n][ld] (in [0,1], 1 from K to ld).
+ *  c->n, K, ld and c->beta are set by the caller.  The arrays overlap nothing. */
+typedef void kl__kda_prep_fn(struct kl__kda_chunk *c, const float *q, const float *k, const float *alpha, float scale);
+
+/** Runs the chunk on `n_slab` consecutive slabs S [n_slab][K][KL_SLAB], in place:
+ *      u_r = beta_r (v_r - S^T kd_r - sum_{i<r} A_ri u_i)      (rule ADD: u_r = beta_r v_r)
+ *      o_r = S^T qd_r + sum_{i<=r} P_ri u_i
+ *      S  <- diag(gamma) S + sum_i ku_i u_i^T
+ *  v [n] rows of n_slab * KL_SLAB values, ldv apart; o likewise, or NULL when only the state is wanted;
+ *  u [n] rows, ldu apart, or NULL: receives u.  A token's row depends on no later token, NaN or not. */
+typedef void kl__kda_slabs_fn(float *S, float *o, ptrdiff_t ldo, float *u, ptrdiff_t ldu,
+                              const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule);
+
+/** One token, one head, state in rows S [K][V] (64-byte alignment is not needed), in place:
+ *      S <- diag(alpha) S;   u = beta (v - S^T k)  (ADD: beta v);   S <- S + k u^T;   o = scale S^T q
+ *  o, v [V]; q, k, alpha [K]; o overlaps nothing. */
+typedef void kl__kda_step_fn(float *o, float *S, const float *q, const float *k, const float *v, const float *alpha,
+                             float beta, float scale, int64_t K, int64_t V, kl_rule rule);
+/** The same on a state S [V][K]. */
+typedef void kl__kda_step_vk_fn(float *o, float *S, const float *q, const float *k, const float *v, const float *alpha,
+                                float beta, float scale, int64_t K, int64_t V, kl_rule rule);
+
+/** Decays of one row of n channels, alpha = exp(g) with g by `gate` (kl_ops.h) from x and the bias (NULL: 0);
+ *  rate = exp(A_log).  lower_bound for KL_GATE_BOUNDED only.  alpha may be x. */
+typedef void kl__decay_row_fn(float *alpha, const float *x, const float *bias, int64_t n, kl_gate gate, float rate,
+                              float lower_bound);
+
+/** The same for the general DPLR rule; b reads the state before the decay of its own token. */
+struct kl__dplr_chunk {
+    int n;
+    int K;
+    ptrdiff_t ld;
+    float *bd;    /* [n][ld] gamma_{r-1} . b_r */
+    float *qd;    /* [n][ld] scale gamma_r . q_r */
+    float *ku;    /* [n][ld] gamma_{i->n} . k_i */
+    float *au;    /* [n][ld] gamma_{i->n} . a_i */
+    float *Abk;   /* [n][KL_CHUNK_MAX] b_r . (gamma_{i->r-1} . k_i), i < r; the other three likewise */
+    float *Aba;   /* b_r . (gamma_{i->r-1} . a_i), i < r */
+    float *Aqk;   /* scale q_r . (gamma_{i->r} . k_i), i <= r */
+    float *Aqa;   /* scale q_r . (gamma_{i->r} . a_i), i <= r */
+    float *gamma; /* [ld] */
+};
+
+/** Fills everything but n, K, ld from q, k, a, b, alpha [n][ld]. */
+typedef void kl__dplr_prep_fn(struct kl__dplr_chunk *c, const float *q, const float *k, const float *a, const float *b,
+                              const float *alpha, float scale);
+
+/** Runs the chunk on slabs, as kl__kda_slabs_fn:
+ *      y_r = S^T bd_r + sum_{i<r} (Abk_ri v_i - Aba_ri y_i)
+ *      o_r = S^T qd_r + sum_{i<=r} (Aqk_ri v_i - Aqa_ri y_i)
+ *      S  <- diag(gamma) S + sum_i (ku_i v_i^T - au_i y_i^T) */
+typedef void kl__dplr_slabs_fn(float *S, float *o, ptrdiff_t ldo, float *y, ptrdiff_t ldy,
+                               const struct kl__dplr_chunk *c, const float *v, ptrdiff_t ldv, int n_slab);
+
+/** One token of DPLR on S [K][V], in place:  y = S^T b;  S <- diag(alpha) S - a y^T + k v^T;  o = scale S^T q. */
+typedef void kl__dplr_step_fn(float *o, float *S, const float *q, const float *k, const float *v, const float *a,
+                              const float *b, const float *alpha, float scale, int64_t K, int64_t V);
+
+#endif
