@@ -31,6 +31,11 @@ void kc_fail(kc *c, const char *format, ...)
     va_end(args);
 }
 
+unsigned kc_needs(const kc *c)
+{
+    return c->row->needs;
+}
+
 static bool call_one(kc *c, kc_call_fn *call, kc_any_fn *fn, const void *args, const char *who)
 {
     const char *fault = kc_guarded(call, fn, args);

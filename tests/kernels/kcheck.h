@@ -24,6 +24,10 @@ typedef void kc_check_fn(kc *c);
 /** Calls `fn` with the arguments that `args` holds. */
 typedef void kc_call_fn(kc_any_fn *fn, const void *args);
 
+/** The KL_CPU_* that the row needs.  kl__kernels_fill(&k, kc_needs(c)) gives the other kernels of its instruction set:
+ *  their layouts and sizes may differ from those of plain C. */
+unsigned kc_needs(const kc *c);
+
 /* ---- contents */
 
 /** What a buffer of numbers is filled with. */
