@@ -41,7 +41,7 @@ struct kc {
     struct kc_region region[KC_MAX_BUFFER];
     int n_buffer;
     int64_t n_call;
-    bool failed;
+    bool failed, unchecked;
     char label[160];
     char verdict[KC_VERDICT_BYTES];
 };

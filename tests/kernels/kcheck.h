@@ -97,6 +97,9 @@ void kc_run(kc *c, kc_call_fn *call, const void *args, const char *format, ...) 
 void kc_run_timed(kc *c, kc_call_fn *call, const void *args, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/** The slot has no checker yet. */
+void kc_unchecked(kc *c);
+
 /* ---- rows: what is checked */
 
 /** One variant of one slot. */
