@@ -126,6 +126,17 @@ void *kc_in_bytes(kc *c, const char *name, int64_t n)
     return memset(add(c, name, KC_BYTES, KC_ROLE_IN, n, 0), 0, (size_t)n);
 }
 
+float *kc_in_rows(kc *c, const char *name, int64_t n, int64_t K, int64_t ld, enum kc_fill fill, float pad)
+{
+    float *x = add(c, name, KC_F32, KC_ROLE_IN, n * ld, 0);
+    for (int64_t r = 0; r < n; r++) {
+        kc_refill(c, x + r * ld, K, fill);
+        for (int64_t j = K; j < ld; j++)
+            x[r * ld + j] = pad;
+    }
+    return x;
+}
+
 float *kc_out(kc *c, const char *name, int64_t n, double tolerance)
 {
     return add(c, name, KC_F32, KC_ROLE_OUT, n, tolerance);
@@ -164,6 +175,12 @@ float *kc_scratch(kc *c, const char *name, int64_t n)
 void kc_cancels(kc *c, double magnitude)
 {
     c->buffer[c->n_buffer - 1].magnitude = magnitude;
+}
+
+void kc_each(kc *c, double least)
+{
+    kc_cancels(c, least);
+    c->buffer[c->n_buffer - 1].each = true;
 }
 
 void kc_align(kc *c, int64_t bytes)
@@ -255,7 +272,7 @@ static bool agrees(const struct kc_buffer *b, int64_t i, double scale)
 
 static void compare_buffer(kc *c, const struct kc_buffer *b)
 {
-    double scale = fmax(rms_of_want(b), b->magnitude);
+    double scale = b->each ? b->magnitude : fmax(rms_of_want(b), b->magnitude);
     for (int64_t i = 0; i < b->n; i++)
         if (!agrees(b, i, scale)) {
             kc_fail(c, "%s[%lld] is %.9g, plain C gives %.9g (tolerance %.2g of %.3g)", b->name, (long long)i,

@@ -18,6 +18,7 @@ struct kc_buffer {
     int64_t n;
     size_t bytes;
     double tolerance, magnitude; /* allowed error, relative to at least this magnitude */
+    bool each;                   /* ... and not to the root mean square */
     unsigned char *data;
     unsigned char *initial, *want; /* copies: before the call, after plain C */
     size_t border_after;           /* bytes between the end and the unmapped page, as far as they are checked */
@@ -41,7 +42,7 @@ struct kc {
     struct kc_region region[KC_MAX_BUFFER];
     int n_buffer;
     int64_t n_call;
-    bool failed, unchecked;
+    bool failed;
     char label[160];
     char verdict[KC_VERDICT_BYTES];
 };

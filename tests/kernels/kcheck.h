@@ -66,6 +66,9 @@ uint16_t *kc_in_bf16(kc *c, const char *name, int64_t n, enum kc_fill fill);
 int32_t *kc_in_i32(kc *c, const char *name, int64_t n); /* zeros */
 void *kc_in_bytes(kc *c, const char *name, int64_t n);  /* zeros */
 
+/** [n][ld] with `fill` in the first K of each row and `pad` in the rest. */
+float *kc_in_rows(kc *c, const char *name, int64_t n, int64_t K, int64_t ld, enum kc_fill fill, float pad);
+
 /** Outputs: start as NaN (bytes: poison), so that an element left out shows.
  *  `tolerance`: allowed |got - want| relative to the larger of |want| and the root mean square of all of want.
  *  0: the same bits (any NaN for a NaN).  Where want is NaN or infinite, got has to be as well. */
@@ -84,6 +87,9 @@ float *kc_scratch(kc *c, const char *name, int64_t n);
 /** Where an output is what is left of larger terms that cancel: their magnitude.  Tolerances of the buffer that was asked
  *  for last are then relative to at least `magnitude`. */
 void kc_cancels(kc *c, double magnitude);
+/** Where every element counts, however small: tolerances of the buffer that was asked for last are relative to the
+ *  element alone, or to `least` where the element is smaller than that. */
+void kc_each(kc *c, double least);
 
 /** The buffers asked for from here to the next kc_run start at multiples of `bytes` (a power of two, at most 4096).
  *  For slots whose contract promises alignment.  Without: multiples of the element only. */
@@ -96,9 +102,6 @@ void kc_run(kc *c, kc_call_fn *call, const void *args, const char *format, ...) 
 /** The same, and --bench times it. */
 void kc_run_timed(kc *c, kc_call_fn *call, const void *args, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-
-/** The slot has no checker yet. */
-void kc_unchecked(kc *c);
 
 /* ---- rows: what is checked */
 

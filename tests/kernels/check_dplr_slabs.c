@@ -1,0 +1,90 @@
+#include "kcheck.h"
+
+#include <math.h>
+
+struct args {
+    float *S, *o;
+    ptrdiff_t ldo;
+    float *y;
+    ptrdiff_t ldy;
+    struct kl__dplr_chunk chunk;
+    const float *v;
+    ptrdiff_t ldv;
+    int n_slab;
+};
+
+static void call(kc_any_fn *fn, const void *args)
+{
+    const struct args *x = args;
+    ((kl__dplr_slabs_fn *)fn)(x->S, x->o, x->ldo, x->y, x->ldy, &x->chunk, x->v, x->ldv, x->n_slab);
+}
+
+static float *unit_rows(kc *c, const char *name, int n, int K, ptrdiff_t ld)
+{
+    float *x = kc_in_rows(c, name, n, K, ld, KC_NORMAL, 0);
+    kc_unit_rows(x, n, ld);
+    return x;
+}
+
+/* A chunk as the mathematics makes it, with a = 0.7 b of unit length (stable).  What is undefined in it is NaN. */
+static struct kl__dplr_chunk chunk_of(kc *c, int n, int K, enum kc_fill decay)
+{
+    ptrdiff_t ld = (K + 15) / 16 * 16;
+    struct kl__dplr_chunk chunk = {.n = n, .K = K, .ld = ld};
+    float *q = unit_rows(c, "q", n, K, ld), *k = unit_rows(c, "k", n, K, ld), *b = unit_rows(c, "b", n, K, ld);
+    float *a = kc_in(c, "a", n * ld, KC_ZERO), *alpha = kc_in_rows(c, "alpha", n, K, ld, decay, 1);
+    for (int64_t i = 0; i < n * ld; i++)
+        a[i] = 0.7f * b[i];
+    float **row[] = {&chunk.bd, &chunk.qd, &chunk.ku, &chunk.au};
+    static const char *const row_names[] = {"bd", "qd", "ku", "au"};
+    float **matrix[] = {&chunk.Abk, &chunk.Aba, &chunk.Aqk, &chunk.Aqa};
+    static const char *const matrix_names[] = {"Abk", "Aba", "Aqk", "Aqa"};
+    for (int m = 0; m < 4; m++) {
+        *row[m] = kc_in(c, row_names[m], n * ld, KC_ZERO);
+        *matrix[m] = kc_in(c, matrix_names[m], n * KL_CHUNK_MAX, KC_ZERO);
+        for (int i = 0; i < n * KL_CHUNK_MAX; i++)
+            (*matrix[m])[i] = NAN;
+    }
+    chunk.gamma = kc_in(c, "gamma", ld, KC_ZERO);
+    kl__dplr_prep_ref(&chunk, q, k, a, b, alpha, 1 / sqrtf((float)K));
+    return chunk;
+}
+
+struct shape {
+    int n, K, n_slab, gap;
+    bool with_o, with_y;
+};
+
+static struct args operands(kc *c, struct shape s, enum kc_fill decay)
+{
+    int row = s.n_slab * KL_SLAB;
+    struct args x = {.n_slab = s.n_slab, .ldv = row + s.gap, .ldo = row + 2 * s.gap, .ldy = row + s.gap};
+    x.v = kc_in(c, "v", (s.n - 1) * x.ldv + row, KC_NORMAL);
+    x.o = s.with_o ? kc_out(c, "o", (s.n - 1) * x.ldo + row, 2e-5) : NULL;
+    x.y = s.with_y ? kc_out(c, "y", (s.n - 1) * x.ldy + row, 2e-5) : NULL;
+    kc_align(c, 64);
+    x.S = kc_inout(c, "S", (int64_t)row * s.K, KC_NORMAL, 2e-5);
+    x.chunk = chunk_of(c, s.n, s.K, decay);
+    return x;
+}
+
+void check_dplr_slabs(kc *c)
+{
+    static const int tokens[] = {1, 2, 3, 5, 8, 15, 16, 17, 32, 63, 64};
+    static const int heads[] = {1, 7, 16, 37, 64, 128};
+    static const enum kc_fill decays[] = {KC_ONE, KC_DECAY, KC_DECAY_MIXED};
+    for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++)
+        for (size_t h = 0; h < sizeof heads / sizeof *heads; h++) {
+            int kind = (int)(t * 6 + h);
+            struct shape s = {tokens[t], heads[h], 1 + kind % 3, kind % 2 * 5, kind % 4 != 3, kind % 3 != 1};
+            for (size_t d = 0; d < sizeof decays / sizeof *decays; d++) {
+                struct args x = operands(c, s, decays[d]);
+                kc_run(c, call, &x, "n %d, K %d, %d slabs, gap %d%s%s, decay %s", s.n, s.K, s.n_slab, s.gap,
+                       s.with_o ? ", o" : "", s.with_y ? ", y" : "", kc_fill_name(decays[d]));
+            }
+        }
+    for (int n = 16; n <= 64; n *= 4) {
+        struct args x = operands(c, (struct shape){n, 128, 8, 0, true, false}, KC_DECAY);
+        kc_run_timed(c, call, &x, "n %d, K 128, V 128", n);
+    }
+}
