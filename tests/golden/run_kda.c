@@ -1,0 +1,110 @@
+/* kl_kda along every path and chunk length; its backward with and without the forward's snapshots. */
+#include "golden/golden.h"
+
+#include "ops/check.h"
+
+static kl_kda_args inputs_of(const golden_run *r)
+{
+    kl_kda_args a = {
+        .q = golden_half(r, "q"),
+        .k = golden_half(r, "k"),
+        .v = golden_half(r, "v"),
+        .g = golden_half(r, "g"),
+        .beta = golden_half(r, "beta"),
+        .A_log = golden_input(r, "A_log"),
+        .dt_bias = golden_input(r, "dt_bias"),
+        .gate = (kl_gate)golden_number(r->c, "gate", 0),
+        .lower_bound = (float)golden_number(r->c, "lower_bound", 0),
+        .rule = (kl_rule)golden_number(r->c, "rule", 0),
+        .qk_l2norm = golden_number(r->c, "qk_l2norm", 0) != 0,
+        .beta_sigmoid = golden_number(r->c, "beta_sigmoid", 0) != 0,
+        .beta_double = golden_number(r->c, "beta_double", 0) != 0,
+        .scale = (float)golden_number(r->c, "scale", 0),
+        .state_in = golden_input(r, "state_in"),
+        .state_layout = (kl_layout)golden_number(r->c, "state_layout", 0),
+        .snapshot_every = (int64_t)golden_number(r->c, "snapshot_every", 0),
+    };
+    a.cu_seqlens = golden_int64s(r, "cu_seqlens", &a.n_seq);
+    a.n_seq -= a.cu_seqlens != NULL;
+    return a;
+}
+
+static void forward(const golden_run *r, kl_kda_args a, double tolerance)
+{
+    a.o = golden_half_output(r, "o");
+    a.state_out = golden_output(r, "state_out");
+    a.snapshots = a.path == KL_PATH_RECURRENT ? (kl_tensor){0} : golden_output(r, "snapshots");
+    a.work = kt_work(kl_kda_workspace(r->be, &a));
+    KT_OK(kl_kda(r->be, &a, KT_ERR));
+    golden_expect(r, "o", a.o, 1, tolerance);
+    golden_expect(r, "state_out", a.state_out, 1, tolerance);
+    golden_expect(r, "snapshots", a.snapshots, 1, tolerance);
+}
+
+/* States after every chunk, for a backward that need not recompute them. */
+static void keep_snapshots(const golden_run *r, kl_kda_args *a)
+{
+    int64_t n = 0, n_token = a->v.dim[0], HV = a->v.dim[1], K = a->k.dim[2], V = a->v.dim[2];
+    a->snapshot_every = 16;
+    for (int64_t s = 0; s < kl__n_seq(a->cu_seqlens, a->n_seq); s++)
+        n += (kl__seq_start(a->cu_seqlens, s + 1, n_token) - kl__seq_start(a->cu_seqlens, s, n_token)) / 16;
+    bool kv = a->state_layout == KL_LAYOUT_KV;
+    a->snapshots = kl_view4(kt_floats(n * HV * K * V), KL_F32, n, HV, kv ? K : V, kv ? V : K);
+    a->path = KL_PATH_CHUNK;
+    a->o = golden_half_output(r, "o");
+    a->work = kt_work(kl_kda_workspace(r->be, a));
+    KT_OK(kl_kda(r->be, a, KT_ERR));
+}
+
+static void backward(const golden_run *r, const kl_kda_args *fwd)
+{
+    kl_kda_bwd_args b = {
+        .fwd = *fwd,
+        .d_o = golden_half(r, "d_o"),
+        .d_state_out = golden_input(r, "d_state_out"),
+        .d_q = golden_output(r, "d_q"),
+        .d_k = golden_output(r, "d_k"),
+        .d_v = golden_output(r, "d_v"),
+        .d_g = golden_output(r, "d_g"),
+        .d_beta = golden_output(r, "d_beta"),
+        .d_A_log = golden_sum(r, "d_A_log"),
+        .d_dt_bias = golden_sum(r, "d_dt_bias"),
+        .d_state_in = golden_output(r, "d_state_in"),
+    };
+    b.work = kt_work(kl_kda_bwd_workspace(r->be, &b));
+    if (kl_kda_bwd(r->be, &b, NULL) == KL_ERR_UNSUPPORTED)
+        return;
+    for (int times = 2; times <= 3; times++) {
+        KT_OK(kl_kda_bwd(r->be, &b, KT_ERR));
+        golden_expect(r, "d_q", b.d_q, 1, GOLDEN_BACKWARD);
+        golden_expect(r, "d_k", b.d_k, 1, GOLDEN_BACKWARD);
+        golden_expect(r, "d_v", b.d_v, 1, GOLDEN_BACKWARD);
+        golden_expect(r, "d_g", b.d_g, 1, GOLDEN_BACKWARD);
+        golden_expect(r, "d_beta", b.d_beta, 1, GOLDEN_BACKWARD);
+        golden_expect(r, "d_A_log", b.d_A_log, times, GOLDEN_BACKWARD);
+        golden_expect(r, "d_dt_bias", b.d_dt_bias, times, GOLDEN_BACKWARD);
+        golden_expect(r, "d_state_in", b.d_state_in, 1, GOLDEN_BACKWARD);
+    }
+}
+
+void golden_kda(const golden_run *r)
+{
+    static const int chunks[] = {0, 8, 16, 32, 64};
+    kl_kda_args a = inputs_of(r);
+    for (kl_path path = KL_PATH_AUTO; path <= KL_PATH_CHUNK; path++)
+        for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+            a.path = path;
+            a.chunk = chunks[i];
+            if (a.snapshot_every % (a.chunk ? a.chunk : 16))
+                continue;
+            a.operands = KL_OPERANDS_F32;
+            forward(r, a, GOLDEN_FORWARD);
+            a.operands = KL_OPERANDS_BF16;
+            forward(r, a, golden_number(r->c, "correlated", 0) ? 4e-2 : 8e-3);
+        }
+    a.operands = KL_OPERANDS_F32;
+    a.chunk = 0;
+    backward(r, &a);
+    keep_snapshots(r, &a);
+    backward(r, &a);
+}

@@ -1,0 +1,1 @@
+"""An independent float64 reference of every operator of klinear, written from the definitions."""
