@@ -1,0 +1,36 @@
+/* Q4_1, 20 bytes for 32 numbers: d, m, u8 q[16].
+ *      x_j = d lo(q_j) + m,  x_{j+16} = d hi(q_j) + m       j < 16 */
+#include "tensor/quant/block.h"
+#include "tensor/quant/fit.h"
+
+enum { N = 32, BYTES = 20 };
+
+void kl__q4_1_decode(float *x, const void *blocks, int64_t n_block)
+{
+    const uint8_t *p = blocks;
+    for (int64_t b = 0; b < n_block; b++, p += BYTES, x += N) {
+        float d = kl__get_f16(p), m = kl__get_f16(p + 2);
+        for (int j = 0; j < 16; j++) {
+            x[j] = d * (float)kl__lo(p[4 + j]) + m;
+            x[j + 16] = d * (float)kl__hi(p[4 + j]) + m;
+        }
+    }
+}
+
+void kl__q4_1_encode(void *blocks, const float *x, int64_t n_block)
+{
+    uint8_t *p = blocks;
+    for (int64_t b = 0; b < n_block; b++, p += BYTES, x += N) {
+        float w[N], d, m;
+        kl__fit_weights(w, x, N);
+        kl__fit_affine(&d, &m, x, w, N, 15, false);
+        d = kl__put_scale(p, d);
+        m = kl__put_scale(p + 2, m);
+        float inverse = d != 0 ? 1 / d : 0;
+        for (int j = 0; j < 16; j++) {
+            int first = kl__nearest((x[j] - m) * inverse, 0, 15);
+            int second = kl__nearest((x[j + 16] - m) * inverse, 0, 15);
+            p[4 + j] = (uint8_t)(first | second << 4);
+        }
+    }
+}
