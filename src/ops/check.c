@@ -84,6 +84,15 @@ kl_status kl__check_optional(const char *op, const char *name, kl_tensor t, unsi
     return t.n_dim == 0 ? KL_OK : kl__check_tensor(op, name, t, dtypes, n_dim, dim, err);
 }
 
+kl_status kl__check_vector(const char *op, const char *name, kl_tensor t, unsigned dtypes, int64_t n, kl_error *err)
+{
+    KL_TRY(kl__check_optional(op, name, t, dtypes, 1, &n, err));
+    if (kl__present(t) && t.pitch > 1)
+        return kl__fail(err, KL_ERR_SHAPE, "%s: %s has pitch %lld, expected a dense vector", op, name,
+                        (long long)t.pitch);
+    return KL_OK;
+}
+
 static bool declared_equal(const struct kl__operand *a, const struct kl__operand *b)
 {
     return (a->may_equal && strcmp(a->may_equal, b->name) == 0) || (b->may_equal && strcmp(b->may_equal, a->name) == 0);

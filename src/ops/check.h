@@ -26,6 +26,9 @@ kl_status kl__check_tensor(const char *op, const char *name, kl_tensor t, unsign
 kl_status kl__check_optional(const char *op, const char *name, kl_tensor t, unsigned dtypes, int n_dim,
                              const int64_t *dim, kl_error *err);
 
+/** A vector of parameters: absent, or [n] with its elements side by side (a pitch other than 0 and 1 is refused). */
+kl_status kl__check_vector(const char *op, const char *name, kl_tensor t, unsigned dtypes, int64_t n, kl_error *err);
+
 /** One tensor of a call, for the check of overlaps. */
 struct kl__operand {
     const char *name;

@@ -212,6 +212,14 @@ void kt_assert_close(const char *what, const float *a, const float *b, int64_t n
         fail_msg("%s: relative error %.3g, expected at most %.3g", what, ratio, tolerance);
 }
 
+void kt_assert_close64(const char *what, const char *level, const float *a, const double *b, int64_t n,
+                       double tolerance)
+{
+    double ratio = kt_ratio64(a, b, n);
+    if (!(ratio <= tolerance))
+        fail_msg("%s, %s: relative error %.3g, expected at most %.3g", what, level, ratio, tolerance);
+}
+
 void kt_assert_same_bits(const char *what, const void *a, const void *b, size_t bytes)
 {
     const unsigned char *x = a, *y = b;

@@ -45,6 +45,9 @@ void kt_free_backends(void);
 double kt_ratio(const float *a, const float *b, int64_t n);
 double kt_ratio64(const float *a, const double *b, int64_t n);
 void kt_assert_close(const char *what, const float *a, const float *b, int64_t n, double tolerance);
+/** The same against float64, with the level in the sentence. */
+void kt_assert_close64(const char *what, const char *level, const float *a, const double *b, int64_t n,
+                       double tolerance);
 void kt_assert_same_bits(const char *what, const void *a, const void *b, size_t bytes);
 
 /* ---- finite differences */
