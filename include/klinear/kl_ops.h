@@ -14,6 +14,7 @@
  *    dtypes      f32, or bf16 where "f32|bf16" is said; sums, states and decays are always f32.
  *    aliasing    an output overlaps no input and no other output.
  *    absent      a tensor with n_dim == 0.
+ *    pitch       allowed on everything but vectors of parameters ([D]: a norm's weights, a bias), which are dense.
  *    allocation  none: the caller lends `work`.  A workspace too small is KL_ERR_WORKSPACE with the size in the text.
  *    threads     work is split over the backend's pool; the bits of the result do not depend on the number of threads.
  *    numbers     NaN or infinity in an input gives NaN or infinity in what depends on it, never an endless loop.
@@ -304,7 +305,7 @@ typedef struct kl_rmsnorm_args {
     kl_tensor x;         /* [T][D] or [T][H][D] f32|bf16 */
     kl_tensor w;         /* [D] f32|bf16; absent: ones */
     kl_tensor z;         /* gate before its activation, shaped as x, f32|bf16; absent: no gate */
-    kl_activation act;   /* of the gate */
+    kl_activation act;   /* of the gate; KL_ACT_NONE without one */
     float eps;           /* 0: 1e-5 */
     kl_workspace work;
 } kl_rmsnorm_args;
@@ -317,7 +318,7 @@ typedef struct kl_rmsnorm_bwd_args {
     kl_tensor d_y;       /* shaped as x, f32|bf16 */
     kl_tensor d_x;       /* out f32; may be the same memory as d_y */
     kl_tensor d_w;       /* += [D] f32 */
-    kl_tensor d_z;       /* out f32 */
+    kl_tensor d_z;       /* out f32; only with fwd.z */
     kl_workspace work;
 } kl_rmsnorm_bwd_args;
 
@@ -391,7 +392,7 @@ KL_API kl_status kl_swiglu(const kl_backend *backend, const kl_swiglu_args *args
 typedef struct kl_swiglu_bwd_args {
     kl_swiglu_args fwd;      /* y is not looked at */
     kl_tensor d_y;           /* [T][F] f32|bf16 */
-    kl_tensor d_gate, d_up;  /* out [T][F] f32 */
+    kl_tensor d_gate, d_up;  /* out [T][F] f32; one of them may be the same memory as d_y */
     kl_workspace work;
 } kl_swiglu_bwd_args;
 

@@ -40,8 +40,7 @@ static struct kl__carver lay_out(struct job *job, kl_workspace work, int64_t n_p
 
 static struct job job_of(const kl_backend *be, const kl_rmsnorm_args *a)
 {
-    return (struct job){
-        .k = kl__cpu_kernels(be), .fwd = a, .s = kl__rows_of(a->x), .eps = a->eps > 0 ? a->eps : 1e-5f};
+    return (struct job){.k = kl__cpu_kernels(be), .fwd = a, .s = kl__rows_of(a->x), .eps = a->eps > 0 ? a->eps : 1e-5f};
 }
 
 static size_t workspace(const kl_backend *be, const kl_rmsnorm_args *a, int64_t n_part, int n_row)

@@ -125,8 +125,8 @@ kl_status kl__check_sequences(const char *op, const char *name, const int64_t *c
     for (int64_t n = 0; n <= n_seq; n++) {
         int64_t low = n ? cu[n - 1] : 0, high = n == 0 ? 0 : n_token;
         if (cu[n] < low || cu[n] > high || (n == n_seq && cu[n] != n_token))
-            return kl__fail(err, KL_ERR_ARGUMENT, "%s: %s[%lld] is %lld, expected ascending offsets from 0 to %lld",
-                            op, name, (long long)n, (long long)cu[n], (long long)n_token);
+            return kl__fail(err, KL_ERR_ARGUMENT, "%s: %s[%lld] is %lld, expected ascending offsets from 0 to %lld", op,
+                            name, (long long)n, (long long)cu[n], (long long)n_token);
     }
     return KL_OK;
 }

@@ -80,8 +80,8 @@ static const struct variant {
     bool heads, w, z;
     kl_activation act;
 } variants[] = {
-    {false, true, false, KL_ACT_NONE}, {false, false, false, KL_ACT_NONE}, {true, true, false, KL_ACT_NONE},
-    {true, true, true, KL_ACT_SIGMOID}, {true, true, true, KL_ACT_SILU},   {true, false, true, KL_ACT_SILU},
+    {false, true, false, KL_ACT_NONE},   {false, false, false, KL_ACT_NONE}, {true, true, false, KL_ACT_NONE},
+    {true, true, true, KL_ACT_SIGMOID},  {true, true, true, KL_ACT_SILU},    {true, false, true, KL_ACT_SILU},
     {false, true, true, KL_ACT_SIGMOID}, {false, false, true, KL_ACT_NONE},
 };
 enum { N_VARIANT = sizeof variants / sizeof *variants };
@@ -105,12 +105,11 @@ static void agrees_with_formula(void **state)
             float *first = NULL;
             for (int threads = 1; threads <= 3; threads++) {
                 float *y = kt_floats(N);
-                run(kt_backend(kt_level(l), threads),
-                    (kl_rmsnorm_args){.y = view(y, KL_F32, v.heads),
-                                      .x = view(x, KL_F32, v.heads),
-                                      .w = v.w ? kl_view1(w, KL_F32, D) : absent(),
-                                      .z = v.z ? view(z, KL_F32, v.heads) : absent(),
-                                      .act = v.act});
+                run(kt_backend(kt_level(l), threads), (kl_rmsnorm_args){.y = view(y, KL_F32, v.heads),
+                                                                        .x = view(x, KL_F32, v.heads),
+                                                                        .w = v.w ? kl_view1(w, KL_F32, D) : absent(),
+                                                                        .z = v.z ? view(z, KL_F32, v.heads) : absent(),
+                                                                        .act = v.act});
                 kt_assert_close64("y", kt_level(l), y, want, N, 2e-6);
                 first = first ? first : y;
                 kt_assert_same_bits("thread counts", y, first, N * sizeof *y);
@@ -221,11 +220,10 @@ static void gradients_add_up(void **state)
         float *x = kt_normals(&r, N, 1), *z = kt_normals(&r, N, 1), *dy = kt_normals(&r, N, 1);
         uint16_t *x16 = kt_bf16_of(x, N), *z16 = kt_bf16_of(z, N), *dy16 = kt_bf16_of(dy, N);
         float *dx = kt_floats(N), *dw = kt_zeros(D), *dx2 = kt_floats(N), *dw2 = kt_zeros(D);
-        kl_rmsnorm_bwd_args b = {
-            .fwd = {.x = view(x, KL_F32, true), .z = view(z, KL_F32, true), .act = KL_ACT_SIGMOID},
-            .d_y = view(dy, KL_F32, true),
-            .d_x = view(dx, KL_F32, true),
-            .d_w = kl_view1(dw, KL_F32, D)};
+        kl_rmsnorm_bwd_args b = {.fwd = {.x = view(x, KL_F32, true), .z = view(z, KL_F32, true), .act = KL_ACT_SIGMOID},
+                                 .d_y = view(dy, KL_F32, true),
+                                 .d_x = view(dx, KL_F32, true),
+                                 .d_w = kl_view1(dw, KL_F32, D)};
         run_bwd(be, b);
         b.fwd.x = view(x16, KL_BF16, true);
         b.fwd.z = view(z16, KL_BF16, true);
