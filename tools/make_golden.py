@@ -75,7 +75,8 @@ def main(arguments):
         wrong = [text for op, cases in made.items() for text in check_file(op, cases)]
         extra = sorted({p.stem for p in FOLDER.glob("*.klg")} - set(made))
         wrong += [f"{name}.klg is not made by the script" for name in extra]
-        print("\n".join(wrong) or f"{sum(map(len, made.values()))} cases in {len(made)} files are what the script makes")
+        n_case = sum(map(len, made.values()))
+        print("\n".join(wrong) or f"{n_case} cases in {len(made)} files are what the script makes")
         sys.exit(1 if wrong else 0)
     else:
         FOLDER.mkdir(parents=True, exist_ok=True)

@@ -454,8 +454,8 @@ typedef enum kl_score {
 
 /** Chooses experts.  s = score(logits); choice by s + bias (the bias moves the choice, never the weight):
  *  with n_group > 1 a group's rank is the sum of its two best (s + bias), only the `topk_group` best groups are
- *  eligible; then the `topk` best experts, ties to the lower id, best first.  weight = s of the chosen, divided by their
- *  sum (+ 1e-20) with `renormalise`, times `scale`.  A NaN logit is never chosen while a number is left.
+ *  eligible; then the `topk` best experts, ties to the lower id, best first.  weight = s of the chosen, divided by
+ *  their sum (+ 1e-20) with `renormalise`, times `scale`.  A NaN logit is never chosen while a number is left.
  *  Source: arXiv:2412.19437 section 2.1.2; the released model's configuration.   [T: ops/router] */
 typedef struct kl_router_args {
     kl_tensor id;     /* out [T][topk] i32 */

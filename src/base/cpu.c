@@ -72,7 +72,7 @@ unsigned kl__cpu_features(void)
 
 static void brand(char name[49])
 {
-    strcpy(name, "unnamed processor");
+    snprintf(name, 49, "unnamed processor");
 }
 #endif
 

@@ -50,7 +50,7 @@ static kl_status check_snapshots(const char *op, const kl_kda_args *a, kl_error 
         return KL_OK;
     int chunk = kl__chunk_of(a->chunk);
     if (a->snapshot_every <= 0 || a->snapshot_every % chunk)
-        return kl__fail(err, KL_ERR_ARGUMENT, "%s: snapshot_every is %lld, expected a positive multiple of the chunk %d",
+        return kl__fail(err, KL_ERR_ARGUMENT, "%s: snapshot_every is %lld, expected a positive multiple of chunk %d",
                         op, (long long)a->snapshot_every, chunk);
     if (a->path == KL_PATH_RECURRENT)
         return kl__fail(err, KL_ERR_ARGUMENT, "%s: snapshots are asked for, but path is recurrent", op);

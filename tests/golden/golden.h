@@ -48,7 +48,8 @@ kl_tensor golden_half(const golden_run *r, const char *name);
 /** Offsets or positions called `name`; NULL when the case has none.  `n` may be NULL: how many there are. */
 const int64_t *golden_int64s(const golden_run *r, const char *name, int64_t *n);
 
-/** Room for result `name`: f32 filled with NaN (or i32), absent when the case has none; bf16 with golden_half_output. */
+/** Room for result `name`: f32 filled with NaN (or i32), absent when the case has none; bf16 with
+ *  golden_half_output. */
 kl_tensor golden_output(const golden_run *r, const char *name);
 kl_tensor golden_half_output(const golden_run *r, const char *name);
 /** Room for a gradient that is added to what is there: zeros. */

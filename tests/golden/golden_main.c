@@ -1,5 +1,6 @@
 /* golden OP: every golden case of operator OP at every level of this machine, in f32 and, where the inputs are exact in
- * bf16, in bf16.  One test per row of ops.def; an operator without vectors or without a runner fails or does not link. */
+ * bf16, in bf16.  One test per row of ops.def; an operator without vectors or without a runner fails or does not
+ * link. */
 #include "golden/golden.h"
 
 #include <stdio.h>

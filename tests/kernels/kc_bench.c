@@ -1,5 +1,5 @@
-/* Times of one call: the median of several samples, each long enough for the clock.  Plain C and the variant take turns,
- * so that a change of the clock rate meets both; in-place buffers start every sample as the checked call did. */
+/* Times of one call: the median of several samples, each long enough for the clock.  Plain C and the variant take
+ * turns, so that a change of the clock rate meets both; in-place buffers start every sample as the checked call did. */
 #define _POSIX_C_SOURCE 200809L
 #include "kc_internal.h"
 

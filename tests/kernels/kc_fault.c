@@ -15,12 +15,8 @@ static const struct {
     int number;
     const char *name;
 } caught[] = {
-    {SIGSEGV, "SIGSEGV"},
-    {SIGBUS, "SIGBUS"},
-    {SIGILL, "SIGILL"},
-    {SIGFPE, "SIGFPE"},
-    {SIGABRT, "SIGABRT"},
-    {SIGALRM, "no return"},
+    {SIGSEGV, "SIGSEGV"}, {SIGBUS, "SIGBUS"},   {SIGILL, "SIGILL"},
+    {SIGFPE, "SIGFPE"},   {SIGABRT, "SIGABRT"}, {SIGALRM, "no return"},
 };
 enum { N_CAUGHT = sizeof caught / sizeof *caught };
 

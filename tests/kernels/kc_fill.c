@@ -31,10 +31,11 @@ int64_t kc_below(kc *c, int64_t n)
 const char *kc_fill_name(enum kc_fill fill)
 {
     static const char *const names[] = {
-        [KC_NORMAL] = "normal", [KC_WIDE] = "wide", [KC_LARGE] = "large",
-        [KC_SMALL] = "small",   [KC_ZERO] = "zero", [KC_NAN] = "NaN",
-        [KC_ONE] = "one",       [KC_UNIT] = "unit", [KC_DECAY] = "decay",
-        [KC_DECAY_MIXED] = "mixed decay",
+        [KC_NORMAL] = "normal", [KC_WIDE] = "wide",
+        [KC_LARGE] = "large",   [KC_SMALL] = "small",
+        [KC_ZERO] = "zero",     [KC_NAN] = "NaN",
+        [KC_ONE] = "one",       [KC_UNIT] = "unit",
+        [KC_DECAY] = "decay",   [KC_DECAY_MIXED] = "mixed decay",
     };
     return names[fill];
 }

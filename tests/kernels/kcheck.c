@@ -152,9 +152,12 @@ static const char usage[] = "usage: kcheck [--bench] [--slot NAME] [--isa NAME] 
 static int parse(int argc, char **argv, struct choice *c)
 {
     static const struct option options[] = {
-        {"bench", no_argument, NULL, 'b'},     {"slot", required_argument, NULL, 's'},
-        {"isa", required_argument, NULL, 'i'}, {"seed", required_argument, NULL, 'r'},
-        {"list", no_argument, NULL, 'l'},      {"help", no_argument, NULL, 'h'},
+        {"bench", no_argument, NULL, 'b'},
+        {"slot", required_argument, NULL, 's'},
+        {"isa", required_argument, NULL, 'i'},
+        {"seed", required_argument, NULL, 'r'},
+        {"list", no_argument, NULL, 'l'},
+        {"help", no_argument, NULL, 'h'},
         {0},
     };
     c->options.seed = (uint64_t)time(NULL);
@@ -216,8 +219,12 @@ int kc_main(int argc, char **argv, const struct kc_row *row, int n_row)
         n_passed += passed;
         n_failed += able && !c.list && !passed;
         n_skipped += !able;
-        printf("%-7s %-24s %-12s %s\n", c.list ? "row" : passed ? "ok" : able ? "FAILED" : "skipped", row[i].slot,
-               row[i].isa, c.list && able ? "" : verdict);
+        printf("%-7s %-24s %-12s %s\n",
+               c.list   ? "row"
+               : passed ? "ok"
+               : able   ? "FAILED"
+                        : "skipped",
+               row[i].slot, row[i].isa, c.list && able ? "" : verdict);
         fflush(stdout);
     }
     if (c.list)

@@ -32,16 +32,16 @@ unsigned kc_needs(const kc *c);
 
 /** What a buffer of numbers is filled with. */
 enum kc_fill {
-    KC_NORMAL, /* mean 0, deviation 1: activations after a norm */
-    KC_WIDE,   /* normal times 2^(-20 .. 20), a new exponent for each element */
-    KC_LARGE,  /* normal times 1e15: squares are still finite */
-    KC_SMALL,  /* normal times 1e-15: squares are still normal numbers */
-    KC_ZERO,   /* zeros, some of them negative */
-    KC_N_FILL, /* the number of fills that any float operand can be given: loop below this */
-    KC_NAN,    /* normal with a NaN and infinities in it */
-    KC_ONE,    /* ones */
-    KC_UNIT,   /* uniform in [0, 1) */
-    KC_DECAY,  /* decays per token as a model has them, exp(-1e-4) .. exp(-8) */
+    KC_NORMAL,      /* mean 0, deviation 1: activations after a norm */
+    KC_WIDE,        /* normal times 2^(-20 .. 20), a new exponent for each element */
+    KC_LARGE,       /* normal times 1e15: squares are still finite */
+    KC_SMALL,       /* normal times 1e-15: squares are still normal numbers */
+    KC_ZERO,        /* zeros, some of them negative */
+    KC_N_FILL,      /* the number of fills that any float operand can be given: loop below this */
+    KC_NAN,         /* normal with a NaN and infinities in it */
+    KC_ONE,         /* ones */
+    KC_UNIT,        /* uniform in [0, 1) */
+    KC_DECAY,       /* decays per token as a model has them, exp(-1e-4) .. exp(-8) */
     KC_DECAY_MIXED, /* the same, mixed with 1 (no decay), exp(-50) and 0 */
 };
 /** "normal" for KC_NORMAL, for the description of a case. */
@@ -50,9 +50,9 @@ const char *kc_fill_name(enum kc_fill fill);
 /** Row lengths worth trying: 0 .. 3 vectors of either width, one short and one over, model widths.  -1 past the end. */
 int64_t kc_length(int i);
 
-double kc_uniform(kc *c);                  /* [0, 1) */
-double kc_normal(kc *c);                   /* mean 0, variance 1 */
-int64_t kc_below(kc *c, int64_t n);        /* 0 .. n-1 */
+double kc_uniform(kc *c);           /* [0, 1) */
+double kc_normal(kc *c);            /* mean 0, variance 1 */
+int64_t kc_below(kc *c, int64_t n); /* 0 .. n-1 */
 /** Writes the fill into `x` [n]. */
 void kc_refill(kc *c, float *x, int64_t n, enum kc_fill fill);
 /** Scales each of `rows` rows of `n` elements to unit length; a zero row stays zero. */
@@ -84,8 +84,8 @@ uint16_t *kc_inout_bf16(kc *c, const char *name, int64_t n, enum kc_fill fill, d
 /** Memory lent to the kernel: starts as NaN, borders are checked, contents are not. */
 float *kc_scratch(kc *c, const char *name, int64_t n);
 
-/** Where an output is what is left of larger terms that cancel: their magnitude.  Tolerances of the buffer that was asked
- *  for last are then relative to at least `magnitude`. */
+/** Where an output is what is left of larger terms that cancel: their magnitude.  Tolerances of the buffer that was
+ *  asked for last are then relative to at least `magnitude`. */
 void kc_cancels(kc *c, double magnitude);
 /** Where every element counts, however small: tolerances of the buffer that was asked for last are relative to the
  *  element alone, or to `least` where the element is smaller than that. */

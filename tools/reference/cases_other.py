@@ -7,7 +7,8 @@ from .cases_delta import offsets
 
 
 def heads_of(d, n_token, n_row, n_head, n_key_head, n_k, n_v):
-    return {"q": d.normal(n_token, n_head, n_k), "k": d.normal(n_row, n_key_head, n_k), "v": d.normal(n_row, n_key_head, n_v)}
+    q, k = d.normal(n_token, n_head, n_k), d.normal(n_row, n_key_head, n_k)
+    return {"q": q, "k": k, "v": d.normal(n_row, n_key_head, n_v)}
 
 
 def attention_causal(d):

@@ -18,7 +18,10 @@ Y = {"y": "d_y"}
 
 OPERATORS = {
     "kda": Operator(
-        delta.kda, ("q", "k", "v", "g", "beta", "A_log", "dt_bias", "state_in"), ("q", "k", "v", "g", "beta"), WITH_STATE
+        delta.kda,
+        ("q", "k", "v", "g", "beta", "A_log", "dt_bias", "state_in"),
+        ("q", "k", "v", "g", "beta"),
+        WITH_STATE,
     ),
     "dplr": Operator(
         delta.dplr, ("q", "k", "v", "a", "b", "g", "state_in"), ("q", "k", "v", "a", "b", "g"), WITH_STATE

@@ -1,7 +1,8 @@
 /** Vectors of KL_LANES floats on the compiler's vector extension, so that one body serves every instruction set.
  *  A file <noun>_<isa>.c sets KL_LANES and KL_ISA, includes vec/<noun>.h, and is compiled with that set's flags
  *  (the file name carries the isa, CMake turns it into flags; a * b + c is fused).
- *  Hand-written intrinsics live in the <isa> file itself, where a body in this form does not reach the machine's limit. */
+ *  Hand-written intrinsics live in the <isa> file itself, where a body in this form does not reach the limit of the
+ *  machine. */
 #ifndef KL_CPU_VEC_H
 #define KL_CPU_VEC_H
 
