@@ -140,12 +140,10 @@ size_t ka_level_bytes(const struct ka_machine *m, enum ka_level level, int threa
         bytes = all_l2 / 2;
         break;
     case KA_L3:
-        bytes = m->l3_bytes / 4 > 2 * all_l2 ? m->l3_bytes / 4 : 0;
+        bytes = m->l3_bytes / 4 > 2 * all_l2 && m->l3_bytes / 4 < m->dram_bytes ? m->l3_bytes / 4 : 0;
         break;
     default:
-        bytes = 2 * m->l3_bytes > (size_t)256 << 20 ? 2 * m->l3_bytes : (size_t)256 << 20;
-        if (bytes > m->memory_free_bytes / 4)
-            bytes = m->memory_free_bytes / 4;
+        bytes = m->dram_bytes;
     }
     return bytes;
 }

@@ -1,7 +1,7 @@
 /* The loops that find a machine's limits, on the compiler's vector extension: one body for every instruction set.
  * A file ceiling_<isa>.c sets KA_ISA, KA_LANES (floats in a vector) and KA_SUMS (independent sums: at least latency
- * times units, at most the registers, at most 16 as compilers unroll no more), includes this, and is compiled with the
- * flags of that set. */
+ * times units, fewer than registers, at most 16, for compilers unroll no more), includes this, and is compiled with
+ * that set's flags. */
 #include "ceiling.h"
 
 #define KA_PASTE2(name, isa) ka_##name##_##isa

@@ -48,8 +48,13 @@ void ka_want_all_ceilings(struct ka_ceilings *set, const struct ka_machine *m, c
 
 bool ka_sample_ceilings(struct ka_ceilings *set, double seconds)
 {
-    if (!set->memory && set->memory_bytes && !(set->memory = ka_alloc(set->memory_bytes)))
-        return false;
+    if (set->memory_bytes > set->allocated_bytes) {
+        ka_free(set->memory, set->allocated_bytes);
+        set->memory = ka_alloc(set->memory_bytes);
+        set->allocated_bytes = set->memory ? set->memory_bytes : 0;
+        if (!set->memory)
+            return false;
+    }
     for (int i = 0; i < set->n; i++) {
         /* A pass through DRAM takes long and varies little. */
         if (set->at[i].bytes >= KA_NO_CACHE && set->at[i].n_sample >= 3)
@@ -99,8 +104,30 @@ void ka_ceilings_json(struct ka_json *j, const struct ka_ceilings *set, const st
     ka_json_close(j, '}');
 }
 
+static void print_value(FILE *out, const char *name, double value)
+{
+    if (isfinite(value))
+        fprintf(out, " %s %.*f", name, value < 100 ? 1 : 0, value);
+}
+
+void ka_ceilings_text(FILE *out, const struct ka_ceilings *set, const struct ka_machine *m, const char *isa,
+                      kl_pool *pool)
+{
+    int threads = kl_pool_threads(pool);
+    fprintf(out, "ceilings of %s on %d thread%s: GFLOP/s", isa, threads, threads == 1 ? "" : "s");
+    print_value(out, "f32 FMA", ka_ceiling_value(set, find(set, KA_FMA_F32, isa, pool, 0)));
+    print_value(out, "bf16 dot", ka_ceiling_value(set, find(set, KA_DOT_BF16, isa, pool, 0)));
+    print_value(out, "f16 FMA", ka_ceiling_value(set, find(set, KA_FMA_F16, isa, pool, 0)));
+    for (enum ka_limit limit = KA_READ; limit <= KA_UPDATE; limit++) {
+        fprintf(out, "; GB/s %s", limit == KA_READ ? "read" : "update");
+        for (enum ka_level level = KA_L1; level < KA_LEVELS; level++)
+            print_value(out, ka_level_name[level], ka_level_value(set, m, limit, isa, pool, level));
+    }
+    fputc('\n', out);
+}
+
 void ka_free_ceilings(struct ka_ceilings *set)
 {
     free(set->at);
-    ka_free(set->memory, set->memory_bytes);
+    ka_free(set->memory, set->allocated_bytes);
 }

@@ -8,7 +8,8 @@ struct ka_ceilings {
     struct ka_ceiling *at;
     int n, room;
     size_t memory_bytes; /* the most that one of them goes through */
-    void *memory;
+    void *memory;        /* [allocated_bytes] */
+    size_t allocated_bytes;
 };
 
 /** The index of a ceiling in the set, put there if need be; -1 when this machine does not have it or memory is out. */
@@ -27,6 +28,9 @@ double ka_compute_value(const struct ka_ceilings *set, const char *isa, kl_pool 
 /** Writes one object with all that ka_want_all_ceilings wanted. */
 void ka_ceilings_json(struct ka_json *j, const struct ka_ceilings *set, const struct ka_machine *machine,
                       const char *isa, kl_pool *pool);
+/** The same as one line of text. */
+void ka_ceilings_text(FILE *out, const struct ka_ceilings *set, const struct ka_machine *machine, const char *isa,
+                      kl_pool *pool);
 void ka_free_ceilings(struct ka_ceilings *set);
 
 #endif

@@ -7,7 +7,7 @@
 #include <string.h>
 
 struct settings {
-    int64_t threads;
+    int64_t threads, dram_mib;
     bool fast, json;
 };
 
@@ -22,7 +22,7 @@ struct findings {
 
 static bool find_out(struct findings *f, const struct settings *s, kl_error *err)
 {
-    f->machine = ka_machine();
+    f->machine = ka_machine(s->dram_mib);
     int threads = s->threads ? (int)s->threads : f->machine.cores;
     f->n_pool = threads > 1 ? 2 : 1;
     for (int i = 0; i < f->n_pool; i++)
@@ -202,6 +202,13 @@ static const struct ka_option options[] = {
      .min = 0,
      .max = 64,
      .help = "threads to use; 0, the default: one per core"},
+    {.name = "dram-mib",
+     .value = "N",
+     .kind = KA_NUMBER,
+     .field = offsetof(struct settings, dram_mib),
+     .min = 0,
+     .max = 1 << 20,
+     .help = "MiB to go through when DRAM is measured;\ndefault: twice the last cache, at least 256"},
     {.name = "json", .kind = KA_FLAG, .field = offsetof(struct settings, json), .help = "print JSON"},
     {0},
 };

@@ -59,12 +59,21 @@ static void find_memory(struct ka_machine *m)
     fclose(file);
 }
 
-struct ka_machine ka_machine(void)
+static size_t dram_bytes(const struct ka_machine *m, int64_t dram_mib)
+{
+    size_t least = (size_t)256 << 20, bytes = 2 * m->l3_bytes > least ? 2 * m->l3_bytes : least;
+    if (dram_mib > 0)
+        bytes = (size_t)dram_mib << 20;
+    return bytes < m->memory_free_bytes / 4 ? bytes : m->memory_free_bytes / 4;
+}
+
+struct ka_machine ka_machine(int64_t dram_mib)
 {
     struct ka_machine m = {.cores = kl__cpu_cores()};
     kl_cpu_describe(m.processor, sizeof m.processor);
     find_caches(&m);
     find_memory(&m);
+    m.dram_bytes = dram_bytes(&m, dram_mib);
     return m;
 }
 

@@ -11,10 +11,12 @@ struct ka_machine {
     char processor[160];              /* as kl_cpu_describe */
     int cores;                        /* that this process may use */
     size_t l1_bytes, l2_bytes, l3_bytes; /* data caches: of one core, of one core, shared; 0: none or not known */
+    size_t dram_bytes;                   /* to go through when DRAM is measured: more than the caches hold */
     size_t memory_bytes, memory_free_bytes; /* what can be had without swapping */
 };
 
-struct ka_machine ka_machine(void);
+/** `dram_mib` as typed by a user; 0: twice the last cache, 256 at least.  Never more than a quarter of what is free. */
+struct ka_machine ka_machine(int64_t dram_mib);
 /** Writes the members of an object. */
 void ka_machine_json(struct ka_json *j, const struct ka_machine *machine);
 /** The compiler that built this program. */

@@ -54,6 +54,6 @@ expect_json() {
     python3 - "$out" "$1" <<'PYTHON' || fail "expected JSON with $1"
 import json, sys
 d = json.load(open(sys.argv[1]), parse_constant=lambda name: sys.exit("not JSON: " + name))
-sys.exit(0 if eval(sys.argv[2]) else 1)
+sys.exit(0 if eval('(' + sys.argv[2] + ')') else 1)
 PYTHON
 }

@@ -9,7 +9,7 @@ for word in "klinear 0.1.0, built with" Processor Memory Threads Instructions Ke
 done
 ! grep -q Measured "$out" || fail "expected no measurement"
 
-run doctor --json --threads 2
+run doctor --json --threads 2 --dram-mib 8
 expect_code 0
 expect_err ""
 expect_json "d['threads'] == 2 and d['isa'] in ('ref', 'avx2', 'avx512')"

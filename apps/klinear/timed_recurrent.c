@@ -1,0 +1,146 @@
+/* Operators with a matrix for a memory: KDA and what is a setting of it.
+ *
+ * Operations per token and value head, K V for the state, as the definition has them (docs/kda.md, "Cost"):
+ *     forward, step   decay 1, read 2 (delta rule only), write 2, output 2      KDA, GDN 7; DeltaNet 6; GLA, Mamba2 5;
+ *                                                                               linear attention 4
+ *     backward        do into dS 2, dq 2, dk and dv 4, through the read 4 (delta rule only), dg 2 and decay 1
+ *                                                                               KDA, GDN 15; DeltaNet 12; GLA, Mamba2
+ *                                                                               11; linear attention 8
+ * without what a backward recomputes. */
+#include "timed.h"
+
+struct kind {
+    kl_rule rule;
+    bool decays;       /* has a log decay ... */
+    bool per_head;     /* ... that is one number per head */
+    bool has_beta;
+    enum ka_data beta; /* where beta comes from */
+};
+
+static void head(int64_t dim, int64_t *K, int64_t *V)
+{
+    *K = *V = dim;
+}
+
+static struct ka_cost cost(const struct ka_stage *s, const struct ka_case *c)
+{
+    const struct kind *kind = c->op->kind;
+    double H = (double)s->heads, K = (double)s->dim, V = (double)s->dim, T = c->pass == KA_STEP ? 1 : (double)c->T;
+    bool delta = kind->rule == KL_RULE_DELTA;
+    double per_state = c->pass == KA_BACKWARD ? 8 + 4 * delta + 3 * kind->decays : 4 + 2 * delta + kind->decays;
+    double e = (double)kl_dtype_bytes(c->dtype);
+    double decay_bytes = !kind->decays ? 0 : kind->per_head ? 4 : 4 * K, beta_bytes = kind->has_beta ? 4 : 0;
+    struct ka_cost cost = {.tokens = c->pass == KA_STEP ? 1 : c->T, .flops = per_state * K * V * T * H};
+    if (c->pass == KA_STEP) {
+        cost.bytes = 2 * 4 * K * V * H;
+        cost.updates = true;
+    } else if (c->pass == KA_FORWARD)
+        cost.bytes = T * H * (2 * K * e + 2 * V * e + decay_bytes + beta_bytes);
+    else /* inputs and do; gradients in f32 */
+        cost.bytes = T * H * (2 * K * e + 2 * V * e + 8 * K + 4 * V + 2 * (decay_bytes + beta_bytes));
+    return cost;
+}
+
+static kl_kda_args forward_args(struct ka_stage *s, const struct ka_case *c)
+{
+    const struct kind *kind = c->op->kind;
+    bool step = c->pass == KA_STEP;
+    int64_t T = step ? 1 : c->T, D = s->dim;
+    kl_kda_args a = {
+        .q = ka_stage_heads(s, KA_QUERY, 0, c->dtype, c->rows, T, D),
+        .k = ka_stage_heads(s, KA_KEY, 0, c->dtype, c->rows, T, D),
+        .v = ka_stage_heads(s, KA_VALUE, 0, c->dtype, c->rows, T, D),
+        .rule = kind->rule,
+        .operands = c->dtype == KL_BF16 ? KL_OPERANDS_BF16 : KL_OPERANDS_F32,
+        .path = step ? KL_PATH_AUTO : c->chunk == 1 ? KL_PATH_RECURRENT : KL_PATH_CHUNK,
+        .chunk = c->chunk == 1 ? 0 : c->chunk,
+    };
+    if (kind->decays)
+        a.g = kind->per_head ? ka_stage_rows(s, KA_GATE_HEAD, 0, KL_F32, c->rows, T, s->heads)
+                             : ka_stage_heads(s, KA_GATE, 0, KL_F32, c->rows, T, D);
+    if (kind->has_beta)
+        a.beta = ka_stage_rows(s, kind->beta, 0, KL_F32, c->rows, T, s->heads);
+    return a;
+}
+
+static kl_tensor state(struct ka_stage *s)
+{
+    int64_t D = s->dim;
+    return kl_view4(ka_stage_data(s, KA_ZERO, 1, KL_F32, s->heads, D * D), KL_F32, 1, s->heads, D, D);
+}
+
+static size_t prepare(struct ka_stage *s, const struct ka_case *c, const kl_backend *be, union ka_call *call)
+{
+    const struct kind *kind = c->op->kind;
+    kl_kda_args a = forward_args(s, c);
+    int64_t D = s->dim;
+    if (c->pass != KA_BACKWARD) {
+        a.o = ka_stage_heads(s, KA_ZERO, 0, c->dtype, c->rows, a.v.dim[0], D);
+        a.state_out = state(s);
+        if (c->pass == KA_STEP)
+            a.state_in = a.state_out;
+        call->kda = a;
+        return s->failed ? 0 : kl_kda_workspace(be, &call->kda);
+    }
+    kl_kda_bwd_args b = {
+        .fwd = a,
+        .d_o = ka_stage_heads(s, KA_NORMAL, 0, c->dtype, c->rows, c->T, D),
+        .d_q = ka_stage_heads(s, KA_ZERO, 2, KL_F32, c->rows, c->T, D),
+        .d_k = ka_stage_heads(s, KA_ZERO, 3, KL_F32, c->rows, c->T, D),
+        .d_v = ka_stage_heads(s, KA_ZERO, 4, KL_F32, c->rows, c->T, D),
+    };
+    if (kind->decays)
+        b.d_g = kind->per_head ? ka_stage_rows(s, KA_ZERO, 5, KL_F32, c->rows, c->T, s->heads)
+                               : ka_stage_heads(s, KA_ZERO, 5, KL_F32, c->rows, c->T, D);
+    if (kind->has_beta)
+        b.d_beta = ka_stage_rows(s, KA_ZERO, 6, KL_F32, c->rows, c->T, s->heads);
+    call->kda_bwd = b;
+    return s->failed ? 0 : kl_kda_bwd_workspace(be, &call->kda_bwd);
+}
+
+static kl_status run(const struct ka_case *c, const kl_backend *be, union ka_call *call, kl_workspace work,
+                     kl_error *err)
+{
+    if (c->pass == KA_BACKWARD) {
+        call->kda_bwd.work = work;
+        return kl_kda_bwd(be, &call->kda_bwd, err);
+    }
+    call->kda.work = work;
+    return kl_kda(be, &call->kda, err);
+}
+
+#define KIND(...) .kind = &(const struct kind){__VA_ARGS__}
+#define SHARED                                                                                                         \
+    .main = true, .has_chunk = true, .passes = 1 << KA_FORWARD | 1 << KA_BACKWARD | 1 << KA_STEP, .head = head,        \
+    .cost = cost, .prepare = prepare, .run = run
+
+const struct ka_timed ka_timed_kda = {
+    .name = "kda",
+    KIND(.rule = KL_RULE_DELTA, .decays = true, .has_beta = true, .beta = KA_BETA),
+    SHARED,
+};
+const struct ka_timed ka_timed_gdn = {
+    .name = "gdn",
+    KIND(.rule = KL_RULE_DELTA, .decays = true, .per_head = true, .has_beta = true, .beta = KA_BETA),
+    SHARED,
+};
+const struct ka_timed ka_timed_deltanet = {
+    .name = "deltanet",
+    KIND(.rule = KL_RULE_DELTA, .has_beta = true, .beta = KA_BETA),
+    SHARED,
+};
+const struct ka_timed ka_timed_mamba2 = {
+    .name = "mamba2",
+    KIND(.rule = KL_RULE_ADD, .decays = true, .per_head = true, .has_beta = true, .beta = KA_DELTA_TIME),
+    SHARED,
+};
+const struct ka_timed ka_timed_gla = {
+    .name = "gla",
+    KIND(.rule = KL_RULE_ADD, .decays = true),
+    SHARED,
+};
+const struct ka_timed ka_timed_linear = {
+    .name = "linear",
+    KIND(.rule = KL_RULE_ADD),
+    SHARED,
+};

@@ -1,0 +1,88 @@
+# klinear bench ops: the three forms of its output, what it counts, its refusals.
+. "$(dirname "$0")/lib.sh"
+
+quick="--reps 1 --sample-ms 0 --dram-mib 8 --heads 2 --dim 16"
+fields="op,pass,isa,dtype,T,heads,K,V,chunk,threads,ns_per_token_head,gflops,gbps,ceiling_gflops,ceiling_gbps"
+fields=$fields,fraction_of_ceiling
+
+# Every combination of the lists, in their order; 7 K V operations per token and head of KDA, and DPLR counted alike.
+run bench ops $quick --json --op kda,dplr --pass forward --T 32,1K --chunk 1,16 --threads 1,2 --dtype f32,bf16
+expect_code 0
+expect_err ""
+expect_json "list(d) == ['machine', 'rows']"
+expect_json "all(','.join(r) == '$fields' for r in d['rows'])"
+expect_json "len(d['rows']) == 32 and {r['op'] for r in d['rows']} == {'kda', 'dplr'}"
+expect_json "[(r['dtype'], r['T'], r['chunk'], r['threads']) for r in d['rows'][:16]] ==
+             [(a, b, c, e) for a in ('f32', 'bf16') for b in (32, 1024) for c in (1, 16) for e in (1, 2)]"
+expect_json "all(r['heads'] == 2 and r['K'] == r['V'] == 16 and r['pass'] == 'forward' for r in d['rows'])"
+expect_json "all(abs(r['gflops'] * r['ns_per_token_head'] / (7 * 16 * 16) - 1) < 1e-4 for r in d['rows'])"
+expect_json "all(abs(r['fraction_of_ceiling'] / max(r['gflops'] / r['ceiling_gflops'],
+                                                    r['gbps'] / r['ceiling_gbps']) - 1) < 1e-4 for r in d['rows'])"
+expect_json "[c['threads'] for c in d['machine']['ceilings']] == [1, 2] and d['machine']['cores'] >= 1"
+expect_json "all(c['fma_f32_gflops'] > 0 and c['read_gbps']['l2'] > 0 and c['update_gbps']['dram'] > 0
+                 for c in d['machine']['ceilings'])"
+
+# The operations of each definition; a step reads and writes its state once.
+run bench ops $quick --json --T 32 --pass forward,step
+expect_code 0
+for count in kda:7 dplr:7 gdn:7 deltanet:6 mamba2:5 gla:5 linear:4; do
+    expect_json "all(abs(r['gflops'] * r['ns_per_token_head'] / (${count#*:} * 256) - 1) < 1e-4
+                     for r in d['rows'] if r['op'] == '${count%:*}')"
+    expect_json "{r['pass'] for r in d['rows'] if r['op'] == '${count%:*}'} == {'forward', 'step'}"
+    expect_json "all(r['T'] == 1 and abs(r['gbps'] * r['ns_per_token_head'] / (2 * 4 * 256) - 1) < 1e-4
+                     for r in d['rows'] if r['op'] == '${count%:*}' and r['pass'] == 'step')"
+done
+
+# Plain C runs everywhere; CSV has a line of names and as many fields in every line.
+run bench ops $quick --csv --op gla,l2norm --T 8 --isa ref
+expect_code 0
+[ "$(head -1 "$out")" = "$fields" ] || fail "expected the names of the fields"
+[ "$(wc -l <"$out")" -ge 4 ] || fail "expected three rows or more"
+[ "$(tr -dc ',\n' <"$out" | sort -u)" = ",,,,,,,,,,,,,,," ] || fail "expected 16 fields in every line"
+grep -q '^gla,forward,ref,f32,8,2,16,16,16,1,' "$out" || fail "expected a row of gla"
+grep -q '^l2norm,backward,ref,f32,8,2,16,16,0,1,' "$out" || fail "expected a row of l2norm"
+
+run bench ops $quick --op kda --pass forward --T 8
+expect_code 0
+expect_in_out "ceilings of "
+expect_in_out "ns/tok/head"
+line="bench ops | head -1"
+"$klinear" bench ops $quick --op kda --pass forward --T 8 2>"$err" | head -1 >"$out"
+code=${PIPESTATUS[0]}
+expect_code 0
+expect_err ""
+
+# More memory than there is: said and left out; to have measured nothing is a failure.
+run bench ops $quick --csv --op l2norm --heads 1M --dim 1024 --T 16M
+expect_code 1
+expect_out "$fields"
+expect_in_err "l2norm forward f32 T 16777216 is left out: it needs more memory than half of what is free"
+
+run bench ops --op kda,flash
+expect_code 2
+expect_out ""
+expect_in_err 'klinear bench ops: --op is "kda,flash", expected some of: kda, dplr, '
+run bench ops --pass sideways
+expect_refused 'klinear bench ops: --pass is "sideways", expected some of: forward, backward, step'
+run bench ops --isa sse
+expect_refused 'klinear bench ops: --isa is "sse", expected some of: ref, avx2, avx512, native'
+run bench ops --T 0
+expect_refused 'klinear bench ops: --T is "0", expected numbers, with commas between them, in 1 .. 16777216'
+for T in 5, , 9G 1e3 99999999999999999999 -1 ""; do
+    run bench ops --T "$T"
+    expect_refused "klinear bench ops: --T is \"$T\", expected numbers, with commas between them, in 1 .. 16777216"
+done
+run bench ops --reps 0
+expect_refused 'klinear bench ops: --reps is "0", expected a number in 1 .. 101'
+run bench ops --csv --json
+expect_refused 'klinear bench ops: --csv and --json exclude each other'
+run bench ops --csv=yes
+expect_refused 'klinear bench ops: --csv=yes is no option here, or takes no value; see --help'
+run bench
+expect_refused 'klinear: there is no verb "bench"; "klinear help" lists them'
+
+# A chunk that no operator has is the operator's sentence.
+run bench ops $quick --op kda --pass forward --T 8 --chunk 9
+expect_code 1
+expect_out ""
+expect_in_err "chunk"
