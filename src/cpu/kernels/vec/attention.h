@@ -234,7 +234,10 @@ void KL_VARIANT(attention_softmax_bwd)(float *s, float *d, const float *lse, con
         for (int v = 0; v < BLOCK_VECTORS; v++) {
             int64_t at = i * KL__ATTENTION_BLOCK + v * KL_LANES;
             vi seen = columns_below(end, v * KL_LANES);
-            vf p = vselect(seen, vexp(vload(s + at) * scale - lse[i]), vset(0));
+            /* Selected before the subtraction, as in softmax_row: lse stems from rounded scores, and a fused
+             * scale s - lse would be off by that rounding, which is large for large scores. */
+            vf x = vselect(seen, vload(s + at) * scale, vset(-INFINITY));
+            vf p = vselect(seen, vexp(x - lse[i]), vset(0));
             vstore(s + at, p);
             vstore(d + at, vselect(seen, p * scale * (vload(d + at) - delta[i]), vset(0)));
         }
