@@ -184,8 +184,8 @@ KL_API kl_status kl_dplr_bwd(const kl_backend *backend, const kl_dplr_bwd_args *
 
 /** Where the rows of a growing cache lie: page p of a sequence holds its positions p * page_tokens ... and is entry
  *  table[n * pages_per_seq + p] of the pool.  table == NULL: rows are contiguous, sequence after sequence.
- *  Every entry that a sequence's length needs must name a page of the pool, or KL_ERR_ARGUMENT; the others are not looked
- *  at, nor are rows of a page beyond the length. */
+ *  Every entry that a sequence's length needs must name a page of the pool, or KL_ERR_ARGUMENT; the others are not
+ *  looked at, nor are rows of a page beyond the length. */
 typedef struct kl_paging {
     const int32_t *table;  /* [n_seq][pages_per_seq], borrowed */
     int64_t pages_per_seq;
@@ -201,8 +201,8 @@ typedef struct kl_paging {
  *  Bits      a query's result depends on the query and the rows that it sees, by position, and on nothing else: not on
  *            the other queries of the call, the other sequences, the pages, or the number of threads.  A prefill in
  *            pieces over a growing cache, down to single tokens, gives the bits of the whole.
- *  Cost      2 (DK + DV) flops per query, head and row; a block of 64 rows of cache is read once for all the query heads
- *            that share its key head.  Online softmax, f32 sums.
+ *  Cost      2 (DK + DV) flops per query, head and row; a block of 64 rows of cache is read once for all the query
+ *            heads that share its key head.  Online softmax, f32 sums.
  *  Errors    as above; KL_ERR_ARGUMENT also for pages out of the pool and a scale that is not finite; at most 2^20
  *            heads and columns.
  *  Source    arXiv:2205.14135, arXiv:2112.05682.   [T: ops/attention] */

@@ -8,8 +8,8 @@
 
 /* How the work is cut up; a function of the shapes and the number of threads. */
 struct plan {
-    int64_t rows;  /* of a block */
-    int level;     /* of a task's piece */
+    int64_t rows; /* of a block */
+    int level;    /* of a task's piece */
     int64_t n_task;
 };
 

@@ -115,8 +115,8 @@ void kl__flash_copy(struct kl__flash_part *to, const struct kl__flash_part *from
     to->fresh = false;
 }
 
-void kl__flash_gather(const struct kl__kernels *k, float *rows, kl_tensor x, int64_t token, int64_t head,
-                      int64_t group, int64_t first_row, int64_t n_row)
+void kl__flash_gather(const struct kl__kernels *k, float *rows, kl_tensor x, int64_t token, int64_t head, int64_t group,
+                      int64_t first_row, int64_t n_row)
 {
     int64_t n = x.dim[2];
     for (int64_t r = first_row; r < first_row + n_row; r++, rows += n) {

@@ -80,8 +80,8 @@ static inline void *kl__head_row(kl_tensor x, int64_t token, int64_t head)
 }
 /** Rows first_row .. first_row + n_row - 1 of `x` [T][H][D] as f32 [n_row][D]: tokens from `token` on, query heads from
  *  `head` on, `group` of them. */
-void kl__flash_gather(const struct kl__kernels *k, float *rows, kl_tensor x, int64_t token, int64_t head,
-                      int64_t group, int64_t first_row, int64_t n_row);
+void kl__flash_gather(const struct kl__kernels *k, float *rows, kl_tensor x, int64_t token, int64_t head, int64_t group,
+                      int64_t first_row, int64_t n_row);
 /** Divides, and writes o [T][H][n_v] and, if present, lse [T][H].  part->acc is used up. */
 void kl__flash_finish(const struct kl__flash_block *b, struct kl__flash_part *part, kl_tensor o, kl_tensor lse,
                       int64_t token, int64_t head);

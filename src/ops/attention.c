@@ -78,11 +78,10 @@ static kl_status check_bwd(const kl_backend *be, const kl_attention_bwd_args *a,
     KL_TRY(kl__check_optional(op, "d_q", a->d_q, KL__F32, 3, f->q.dim, err));
     KL_TRY(kl__check_optional(op, "d_k", a->d_k, KL__F32, 3, f->k.dim, err));
     KL_TRY(kl__check_optional(op, "d_v", a->d_v, KL__F32, 3, f->v.dim, err));
-    struct kl__operand operand[] = {{"d_q", a->d_q, true, NULL}, {"d_k", a->d_k, true, NULL},
-                                    {"d_v", a->d_v, true, NULL}, {"q", f->q, false, NULL},
-                                    {"k", f->k, false, NULL},    {"v", f->v, false, NULL},
-                                    {"o", f->o, false, NULL},    {"lse", f->lse, false, NULL},
-                                    {"d_o", a->d_o, false, NULL}};
+    struct kl__operand operand[] = {
+        {"d_q", a->d_q, true, NULL}, {"d_k", a->d_k, true, NULL},  {"d_v", a->d_v, true, NULL},
+        {"q", f->q, false, NULL},    {"k", f->k, false, NULL},     {"v", f->v, false, NULL},
+        {"o", f->o, false, NULL},    {"lse", f->lse, false, NULL}, {"d_o", a->d_o, false, NULL}};
     return kl__check_overlap(op, operand, 9, err);
 }
 

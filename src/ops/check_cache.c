@@ -9,8 +9,7 @@ static kl_status check_lengths(const struct kl__cache_call *c, kl_error *err)
     if (c->cu_k && !c->cu_q)
         return kl__fail(err, KL_ERR_ARGUMENT, "%s: cu_k is given without cu_q, expected both or only cu_q", c->op);
     if (c->cu_k)
-        return kl__check_sequences(c->op, "cu_k", c->cu_k, c->n_seq, paged ? c->cu_k[c->n_seq] : c->cache.dim[0],
-                                   err);
+        return kl__check_sequences(c->op, "cu_k", c->cu_k, c->n_seq, paged ? c->cu_k[c->n_seq] : c->cache.dim[0], err);
     if (c->cu_q && !paged && c->cache.dim[0] != c->n_token)
         return kl__fail(err, KL_ERR_SHAPE, "%s: %s has %lld rows without cu_k, expected the %lld of the queries", c->op,
                         c->cache_name, (long long)c->cache.dim[0], (long long)c->n_token);
@@ -22,8 +21,9 @@ static kl_status check_pages(const struct kl__cache_call *c, int64_t seq, int64_
 {
     const kl_paging *p = &c->paging;
     if (n_page > p->pages_per_seq)
-        return kl__fail(err, KL_ERR_ARGUMENT, "%s: paging.pages_per_seq is %lld, expected at least %lld for sequence %lld",
-                        c->op, (long long)p->pages_per_seq, (long long)n_page, (long long)seq);
+        return kl__fail(err, KL_ERR_ARGUMENT,
+                        "%s: paging.pages_per_seq is %lld, expected at least %lld for sequence %lld", c->op,
+                        (long long)p->pages_per_seq, (long long)n_page, (long long)seq);
     for (int64_t i = 0; i < n_page; i++) {
         int32_t page = p->table[seq * p->pages_per_seq + i];
         if (page < 0 || page >= c->cache.dim[0])
@@ -56,9 +56,9 @@ kl_status kl__check_cache(const struct kl__cache_call *c, kl_error *err)
     KL_TRY(check_lengths(c, err));
     if (c->paging.table)
         KL_TRY(check_paging(c, err));
-    return isfinite(c->scale) ? KL_OK
-                              : kl__fail(err, KL_ERR_ARGUMENT, "%s: scale is %g, expected a number", c->op,
-                                         (double)c->scale);
+    return isfinite(c->scale)
+               ? KL_OK
+               : kl__fail(err, KL_ERR_ARGUMENT, "%s: scale is %g, expected a number", c->op, (double)c->scale);
 }
 
 kl_status kl__check_columns(const char *op, const char *name, int64_t n, bool may_be_0, kl_error *err)

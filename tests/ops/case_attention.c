@@ -1,5 +1,6 @@
 /* kl_attention against float64 loops: shapes around blocks and pieces, every level, threads, pages, batches, pieces of
  * a prefill, bf16, extremes, gradients, refusals. */
+#include "support/attention64.h"
 #include "support/kt.h"
 
 #include <math.h>
@@ -47,99 +48,20 @@ static void run(const kl_backend *be, const struct problem *p, float *o, float *
     call(be, args_of(p, o, lse));
 }
 
-/* ------------------------------------------------------------------------------------------ float64 reference -- */
-
-static double dot(const float *a, const float *b, int64_t n)
+static struct attention64 reference_of(const struct problem *p)
 {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += (double)a[i] * b[i];
-    return sum;
-}
-
-static double *doubles(int64_t n)
-{
-    double *x = kt_bytes((size_t)n * sizeof *x);
-    memset(x, 0, (size_t)n * sizeof *x);
-    return x;
-}
-
-/* Row (t, h) of sequence n: probabilities of its n_key positions into p, its lse returned. */
-static double probabilities(const struct problem *x, int64_t n, int64_t t, int64_t h, double *p)
-{
-    int64_t n_q = x->cu_q[n + 1] - x->cu_q[n], first = x->cu_k[n], n_k = x->cu_k[n + 1] - first;
-    int64_t end = x->causal ? n_k - n_q + t - x->cu_q[n] + 1 : n_k;
-    double max = -INFINITY, sum = 0;
-    memset(p, 0, (size_t)n_k * sizeof *p);
-    for (int64_t s = 0; s < end; s++) {
-        p[s] = dot(x->q + (t * x->H + h) * x->DK, x->k + ((first + s) * x->HK + h / (x->H / x->HK)) * x->DK, x->DK) /
-               sqrt((double)x->DK);
-        max = p[s] > max ? p[s] : max;
-    }
-    for (int64_t s = 0; s < end; s++)
-        sum += p[s] = exp(p[s] - max);
-    for (int64_t s = 0; s < end; s++)
-        p[s] /= sum;
-    return end > 0 ? max + log(sum) : -INFINITY;
-}
-
-static void forward64(const struct problem *x, double *o, double *lse)
-{
-    double *p = doubles(x->S + 1);
-    for (int64_t n = 0; n < x->n_seq; n++)
-        for (int64_t t = x->cu_q[n]; t < x->cu_q[n + 1]; t++)
-            for (int64_t h = 0; h < x->H; h++) {
-                lse[t * x->H + h] = probabilities(x, n, t, h, p);
-                for (int64_t s = 0; s < x->cu_k[n + 1] - x->cu_k[n]; s++)
-                    for (int64_t d = 0; d < x->DV; d++)
-                        o[(t * x->H + h) * x->DV + d] +=
-                            p[s] * x->v[((x->cu_k[n] + s) * x->HK + h / (x->H / x->HK)) * x->DV + d];
-            }
-}
-
-struct gradients64 {
-    double *q, *k, *v;
-};
-
-/* What row (t, h) of sequence n adds; p and o are its probabilities and output. */
-static void backward_row64(const struct problem *x, int64_t n, int64_t t, int64_t h, const double *p, const double *o,
-                           const float *d_o, struct gradients64 g)
-{
-    double delta = 0, scale = 1 / sqrt((double)x->DK);
-    int64_t at = t * x->H + h;
-    for (int64_t d = 0; d < x->DV; d++)
-        delta += o[at * x->DV + d] * d_o[at * x->DV + d];
-    for (int64_t s = 0; s < x->cu_k[n + 1] - x->cu_k[n]; s++) {
-        int64_t row = (x->cu_k[n] + s) * x->HK + h / (x->H / x->HK);
-        double ds = p[s] * scale * (dot(d_o + at * x->DV, x->v + row * x->DV, x->DV) - delta);
-        for (int64_t d = 0; d < x->DV; d++)
-            g.v[row * x->DV + d] += p[s] * d_o[at * x->DV + d];
-        for (int64_t d = 0; d < x->DK; d++) {
-            g.k[row * x->DK + d] += ds * x->q[at * x->DK + d];
-            g.q[at * x->DK + d] += ds * x->k[row * x->DK + d];
-        }
-    }
-}
-
-static struct gradients64 backward64(const struct problem *x, const float *d_o)
-{
-    struct gradients64 g = {doubles(x->T * x->H * x->DK), doubles(x->S * x->HK * x->DK), doubles(x->S * x->HK * x->DV)};
-    double *o = doubles(x->T * x->H * x->DV), *lse = doubles(x->T * x->H), *p = doubles(x->S + 1);
-    forward64(x, o, lse);
-    for (int64_t n = 0; n < x->n_seq; n++)
-        for (int64_t t = x->cu_q[n]; t < x->cu_q[n + 1]; t++)
-            for (int64_t h = 0; h < x->H; h++) {
-                probabilities(x, n, t, h, p);
-                backward_row64(x, n, t, h, p, o, d_o, g);
-            }
-    return g;
-}
-
-static void assert_close64(const char *what, const float *got, const double *want, int64_t n, double tolerance)
-{
-    double ratio = kt_ratio64(got, want, n);
-    if (!(ratio <= tolerance))
-        fail_msg("%s: relative error %.3g, expected at most %.3g", what, ratio, tolerance);
+    return (struct attention64){.H = p->H,
+                                .HK = p->HK,
+                                .DK = p->DK,
+                                .DV = p->DV,
+                                .n_seq = p->n_seq,
+                                .cu_q = p->cu_q,
+                                .cu_k = p->cu_k,
+                                .causal = p->causal,
+                                .scale = 1 / sqrt((double)p->DK),
+                                .q = doubles_of(p->q, p->T * p->H * p->DK),
+                                .k = doubles_of(p->k, p->S * p->HK * p->DK),
+                                .v = doubles_of(p->v, p->S * p->HK * p->DV)};
 }
 
 /* ---------------------------------------------------------------------------------------------------- the cases -- */
@@ -173,12 +95,13 @@ static void values(void **state)
         struct problem p = make(&r, cases[i]);
         int64_t n_o = p.T * p.H * p.DV, n_lse = p.T * p.H;
         double *o64 = doubles(n_o), *lse64 = doubles(n_lse);
-        forward64(&p, o64, lse64);
+        struct attention64 reference = reference_of(&p);
+        attention64(&reference, o64, lse64);
         for (int l = 0; kt_level(l); l++) {
             float *o1 = kt_floats(n_o), *lse1 = kt_floats(n_lse), *o = kt_floats(n_o), *lse = kt_floats(n_lse);
             run(kt_backend(kt_level(l), 1), &p, o1, lse1);
-            assert_close64(kt_level(l), o1, o64, n_o, 2e-6);
-            assert_close64(kt_level(l), lse1, lse64, n_lse, 2e-6);
+            kt_assert_close64("o", kt_level(l), o1, o64, n_o, 2e-6);
+            kt_assert_close64("lse", kt_level(l), lse1, lse64, n_lse, 2e-6);
             /* 2 and 3 threads split the longest cache not at all and at level 1, 7 threads at level 0. */
             static const int threads[] = {2, 3, 7};
             for (int j = 0; j < 3; j++) {
@@ -299,8 +222,8 @@ static void pieces_of_a_prefill(void **state)
     static const int64_t whole_cu[] = {0, T}, cuts[] = {0, 1, 2, 64, 100, 1023, 1024, 1025, 1099, T};
     kt_rng r = {13};
     struct problem p = make(
-        &r, (struct problem){.H = H, .HK = 1, .DK = D, .DV = D, .n_seq = 1, .cu_q = whole_cu, .cu_k = whole_cu,
-                             .causal = true});
+        &r, (struct problem){
+                .H = H, .HK = 1, .DK = D, .DV = D, .n_seq = 1, .cu_q = whole_cu, .cu_k = whole_cu, .causal = true});
     for (int l = 0; kt_level(l); l++) {
         float *whole = kt_floats(T * H * D), *got = kt_floats(T * H * D), *lse = kt_floats(T * H);
         run(kt_backend(kt_level(l), 1), &p, whole, lse);
@@ -387,13 +310,14 @@ static void extremes(void **state)
         for (int64_t i = 0; i < p.T * row; i++)
             hot.q[i] *= 1e3f;
         double *o64 = doubles(n), *lse64 = doubles(p.T * p.H), largest = 0;
-        forward64(&hot, o64, lse64);
+        struct attention64 reference = reference_of(&hot);
+        attention64(&reference, o64, lse64);
         for (int64_t i = 0; i < p.T * p.H; i++)
             largest = fmax(largest, lse64[i]);
         assert_true(largest > 5e3);
         run(kt_backend(kt_level(l), 2), &hot, o, lse);
-        assert_close64("o of large scores", o, o64, n, 2e-3);
-        assert_close64("lse of large scores", lse, lse64, p.T * p.H, 1e-6);
+        kt_assert_close64("o of large scores", kt_level(l), o, o64, n, 2e-3);
+        kt_assert_close64("lse of large scores", kt_level(l), lse, lse64, p.T * p.H, 1e-6);
         run(kt_backend(kt_level(l), 1), &p, o, lse);
         struct problem ill = p;
         int64_t bad = 70;
@@ -440,13 +364,15 @@ static void gradients(void **state)
         struct problem p = make(&r, cases[i]);
         int64_t n = p.T * p.H * p.DV, n_q = p.T * p.H * p.DK, n_k = p.S * p.HK * p.DK, n_v = p.S * p.HK * p.DV;
         float *o = kt_floats(n), *lse = kt_floats(p.T * p.H), *d_o = kt_normals(&r, n, 1);
-        struct gradients64 want = backward64(&p, d_o);
+        struct attention64 reference = reference_of(&p);
+        double *want_q = doubles(n_q), *want_k = doubles(n_k), *want_v = doubles(n_v);
+        attention64_bwd(&reference, doubles_of(d_o, n), want_q, want_k, want_v);
         for (int l = 0; kt_level(l); l++) {
             run(kt_backend(kt_level(l), 2), &p, o, lse);
             struct backward g = run_bwd(kt_backend(kt_level(l), 1), &p, o, lse, d_o);
-            assert_close64("d_q", g.d_q, want.q, n_q, 1e-5);
-            assert_close64("d_k", g.d_k, want.k, n_k, 1e-5);
-            assert_close64("d_v", g.d_v, want.v, n_v, 1e-5);
+            kt_assert_close64("d_q", kt_level(l), g.d_q, want_q, n_q, 1e-5);
+            kt_assert_close64("d_k", kt_level(l), g.d_k, want_k, n_k, 1e-5);
+            kt_assert_close64("d_v", kt_level(l), g.d_v, want_v, n_v, 1e-5);
             for (int threads = 2; threads <= 3; threads++) {
                 struct backward again = run_bwd(kt_backend(kt_level(l), threads), &p, o, lse, d_o);
                 kt_assert_same_bits("d_q on more threads", again.d_q, g.d_q, (size_t)n_q * sizeof *g.d_q);
@@ -538,8 +464,8 @@ static void refusals(void **state)
     kt_rng r = {37};
     const kl_backend *be = kt_backend("ref", 1);
     static const int64_t cu_q[] = {0, 2, 4}, cu_k[] = {0, 5, 9}, down[] = {0, 10, 9};
-    struct problem p = make(&r, (struct problem){.H = 4, .HK = 2, .DK = 8, .DV = 6, .n_seq = 2, .cu_q = cu_q,
-                                                 .cu_k = cu_k});
+    struct problem p =
+        make(&r, (struct problem){.H = 4, .HK = 2, .DK = 8, .DV = 6, .n_seq = 2, .cu_q = cu_q, .cu_k = cu_k});
     float *o = kt_zeros(4 * 4 * 6), *lse = kt_zeros(16);
     const kl_attention_args good = args_of(&p, o, lse);
     kl_attention_args a = good;
@@ -598,8 +524,8 @@ static void refused_pages(void **state)
     kt_rng r = {41};
     const kl_backend *be = kt_backend("ref", 1);
     static const int64_t cu_q[] = {0, 2, 4}, cu_k[] = {0, 5, 9};
-    struct problem p = make(&r, (struct problem){.H = 4, .HK = 2, .DK = 8, .DV = 6, .n_seq = 2, .cu_q = cu_q,
-                                                 .cu_k = cu_k});
+    struct problem p =
+        make(&r, (struct problem){.H = 4, .HK = 2, .DK = 8, .DV = 6, .n_seq = 2, .cu_q = cu_q, .cu_k = cu_k});
     float *o = kt_zeros(4 * 4 * 6), *lse = kt_zeros(16);
     int32_t table[] = {0, 1, 7, 2, 0, -3};
     kl_attention_args a = args_of(&p, o, lse);

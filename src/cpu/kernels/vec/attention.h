@@ -1,5 +1,5 @@
-/* Tiles of attention.  Products work on TILE_ROWS x 4 accumulators in registers.  One sum is one chain of fused
- * multiply-adds, the same in a full tile and in the remainders, so that a row's bits do not depend on its neighbours. */
+/* Tiles of attention.  Products keep a small tile of sums in registers.  One sum is one chain of fused multiply-adds,
+ * the same in a full tile and in the remainders, so that a row's bits do not depend on its neighbours. */
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/vec/reduce.h"
 #include "cpu/kernels/vec/vec.h"
@@ -162,8 +162,8 @@ static void scale_row(float *c, float keep, int64_t n_dim)
 }
 
 void KL_VARIANT(attention_mix)(float *c, int64_t c_pitch, const float *keep, const float *a, int64_t a_row,
-                               int64_t a_col, const float *b, int64_t b_pitch, const int32_t *from,
-                               const int32_t *to, int64_t m, int64_t n, int64_t n_dim)
+                               int64_t a_col, const float *b, int64_t b_pitch, const int32_t *from, const int32_t *to,
+                               int64_t m, int64_t n, int64_t n_dim)
 {
     /* Scaling is a pass of its own: inside the tile the compiler would be free to fuse either product of
      * keep c + a b.  Most blocks leave the maximum where it was, and keep is 1. */
