@@ -1,0 +1,37 @@
+# What `cmake --install` writes: headers, both libraries, the pkg-config file, the CMake package, the manual.
+include(CMakePackageConfigHelpers)
+
+install(TARGETS klinear klinear_static EXPORT klinearTargets)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/klinear DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+        FILES_MATCHING PATTERN *.h)
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+file(GLOB KL_MANUAL CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/man/*.1)
+if(KL_MANUAL)
+    install(FILES ${KL_MANUAL} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+endif()
+
+# The pkg-config file finds its prefix from where it lies, so that an installed tree can be moved.
+set(KL_PC_FOLDER ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+if(IS_ABSOLUTE ${CMAKE_INSTALL_LIBDIR})
+    set(KL_PC_PREFIX "")
+    set(KL_PC_LIBDIR ${CMAKE_INSTALL_LIBDIR})
+else()
+    file(RELATIVE_PATH KL_PC_PREFIX /prefix/${KL_PC_FOLDER} /prefix)
+    set(KL_PC_LIBDIR \${prefix}/${CMAKE_INSTALL_LIBDIR})
+endif()
+if(IS_ABSOLUTE ${CMAKE_INSTALL_INCLUDEDIR})
+    set(KL_PC_INCLUDEDIR ${CMAKE_INSTALL_INCLUDEDIR})
+else()
+    set(KL_PC_INCLUDEDIR \${prefix}/${CMAKE_INSTALL_INCLUDEDIR})
+endif()
+configure_file(${PROJECT_SOURCE_DIR}/cmake/klinear.pc.in ${PROJECT_BINARY_DIR}/klinear.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/klinear.pc DESTINATION ${KL_PC_FOLDER})
+
+set(KL_CMAKE_FOLDER ${CMAKE_INSTALL_LIBDIR}/cmake/klinear)
+install(EXPORT klinearTargets NAMESPACE klinear:: DESTINATION ${KL_CMAKE_FOLDER})
+configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/klinearConfig.cmake.in
+                              ${PROJECT_BINARY_DIR}/klinearConfig.cmake INSTALL_DESTINATION ${KL_CMAKE_FOLDER})
+# Until 1.0 a minor version may change anything.
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/klinearConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/klinearConfig.cmake ${PROJECT_BINARY_DIR}/klinearConfigVersion.cmake
+        DESTINATION ${KL_CMAKE_FOLDER})
