@@ -193,3 +193,18 @@ void golden_expect(const golden_run *r, const char *name, kl_tensor got, double 
         fail_msg("%s of case %s on %s%s: relative error %.3g, expected at most %.3g", name, r->c->name,
                  kl_backend_isa(r->be), r->half ? " in bf16" : "", ratio, allowed);
 }
+
+void golden_expect64(const golden_run *r, const char *name, const double *got, double tolerance)
+{
+    const golden_array *want = golden_find(r->c, name);
+    if (!got || !want)
+        return;
+    const double *w = want->data;
+    double difference = 0, reference = 0;
+    for (int64_t i = 0; i < want->n; i++) {
+        difference += (got[i] - w[i]) * (got[i] - w[i]);
+        reference += w[i] * w[i];
+    }
+    if (!(sqrt(difference) <= tolerance * sqrt(reference)))
+        fail_msg("%s of case %s in float64: error %.3g of %.3g", name, r->c->name, sqrt(difference), sqrt(reference));
+}

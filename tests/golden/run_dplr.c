@@ -1,6 +1,8 @@
 /* kl_dplr along every path and chunk length, and its backward. */
 #include "golden/golden.h"
 
+#include "support/ref64.h"
+
 static kl_dplr_args inputs_of(const golden_run *r)
 {
     kl_dplr_args a = {
@@ -56,10 +58,28 @@ static void backward(const golden_run *r, const kl_dplr_args *fwd)
     golden_expect(r, "d_state_in", b.d_state_in, 1, GOLDEN_BACKWARD);
 }
 
+/* The float64 recurrence that other tests compare with is itself compared here. */
+static void reference(const golden_run *r, const kl_dplr_args *a)
+{
+    ref64_outputs out = ref64_dplr(a);
+    golden_expect64(r, "o", out.o, 1e-12);
+    golden_expect64(r, "state_out", out.state_out, 1e-12);
+    kl_dplr_bwd_args b = {.fwd = *a, .d_o = golden_half(r, "d_o"), .d_state_out = golden_input(r, "d_state_out")};
+    ref64_dplr_grads d = ref64_dplr_bwd(&b);
+    golden_expect64(r, "d_q", d.q, 1e-11);
+    golden_expect64(r, "d_k", d.k, 1e-11);
+    golden_expect64(r, "d_a", d.a, 1e-11);
+    golden_expect64(r, "d_b", d.b, 1e-11);
+    golden_expect64(r, "d_v", d.v, 1e-11);
+    golden_expect64(r, "d_g", d.g, 1e-11);
+    golden_expect64(r, "d_state_in", d.state_in, 1e-11);
+}
+
 void golden_dplr(const golden_run *r)
 {
     static const int chunks[] = {0, 8, 16, 32, 64};
     kl_dplr_args a = inputs_of(r);
+    reference(r, &a);
     for (kl_path path = KL_PATH_AUTO; path <= KL_PATH_CHUNK; path++)
         for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
             a.path = path;

@@ -2,6 +2,7 @@
 #include "golden/golden.h"
 
 #include "ops/check.h"
+#include "support/ref64.h"
 
 static kl_kda_args inputs_of(const golden_run *r)
 {
@@ -87,10 +88,31 @@ static void backward(const golden_run *r, const kl_kda_args *fwd)
     }
 }
 
+/* The float64 recurrence that other tests compare with is itself compared here. */
+static void reference(const golden_run *r, kl_kda_args a)
+{
+    a.snapshots = golden_output(r, "snapshots");
+    ref64_outputs out = ref64_kda(&a);
+    golden_expect64(r, "o", out.o, 1e-12);
+    golden_expect64(r, "state_out", out.state_out, 1e-12);
+    golden_expect64(r, "snapshots", out.snapshots, 1e-12);
+    kl_kda_bwd_args b = {.fwd = a, .d_o = golden_half(r, "d_o"), .d_state_out = golden_input(r, "d_state_out")};
+    ref64_kda_grads d = ref64_kda_bwd(&b);
+    golden_expect64(r, "d_q", d.q, 1e-11);
+    golden_expect64(r, "d_k", d.k, 1e-11);
+    golden_expect64(r, "d_v", d.v, 1e-11);
+    golden_expect64(r, "d_g", d.g, 1e-11);
+    golden_expect64(r, "d_beta", d.beta, 1e-11);
+    golden_expect64(r, "d_A_log", d.A_log, 1e-11);
+    golden_expect64(r, "d_dt_bias", d.dt_bias, 1e-11);
+    golden_expect64(r, "d_state_in", d.state_in, 1e-11);
+}
+
 void golden_kda(const golden_run *r)
 {
     static const int chunks[] = {0, 8, 16, 32, 64};
     kl_kda_args a = inputs_of(r);
+    reference(r, a);
     for (kl_path path = KL_PATH_AUTO; path <= KL_PATH_CHUNK; path++)
         for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
             a.path = path;
