@@ -214,8 +214,7 @@ static void channels_permute(void **state)
         b.state_in = permuted_state_rows(a.state_in, order, usual.K, usual.V);
         b = kda_run_variant(&v, b);
         close_values("key channels", b.o, plain.o, CLOSE);
-        close_values("key channels", b.state_out,
-                     permuted_state_rows(plain.state_out, order, usual.K, usual.V), CLOSE);
+        close_values("key channels", b.state_out, permuted_state_rows(plain.state_out, order, usual.K, usual.V), CLOSE);
         b = a;
         shuffle(&r, order, usual.V);
         b.v = permuted(a.v, order, usual.V);
@@ -409,11 +408,16 @@ static void norm_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(paths_and_chunks_agree), cmocka_unit_test(splits_anywhere),
-        cmocka_unit_test(decoding_is_prefill),    cmocka_unit_test(snapshots_are_states),
-        cmocka_unit_test(layouts_agree),          cmocka_unit_test(channels_permute),
-        cmocka_unit_test(rotation),               cmocka_unit_test(signs_cancel),
-        cmocka_unit_test(linear),                 cmocka_unit_test(norm_is_bounded),
+        cmocka_unit_test(paths_and_chunks_agree),
+        cmocka_unit_test(splits_anywhere),
+        cmocka_unit_test(decoding_is_prefill),
+        cmocka_unit_test(snapshots_are_states),
+        cmocka_unit_test(layouts_agree),
+        cmocka_unit_test(channels_permute),
+        cmocka_unit_test(rotation),
+        cmocka_unit_test(signs_cancel),
+        cmocka_unit_test(linear),
+        cmocka_unit_test(norm_is_bounded),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     kt_free_backends();

@@ -117,7 +117,7 @@ static void long_sequence(void **state)
     one_shape((kda_shape){.T = 8191, .H = 1, .HV = 1, .K = 32, .V = 16}, 0);
 }
 
-/* Raw projections through every gate inside, with norms and sigmoids, against the same numbers worked out in float64. */
+/* Raw projections through every gate inside, with norms and sigmoids. */
 static void gates_inside(void **state)
 {
     (void)state;
@@ -154,7 +154,7 @@ static void gates_inside(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_regime),  cmocka_unit_test(bf16_operands), cmocka_unit_test(every_length),
+        cmocka_unit_test(every_regime),    cmocka_unit_test(bf16_operands), cmocka_unit_test(every_length),
         cmocka_unit_test(every_head_size), cmocka_unit_test(grouped_heads), cmocka_unit_test(long_sequence),
         cmocka_unit_test(gates_inside),
     };

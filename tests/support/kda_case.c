@@ -8,15 +8,17 @@
 
 const char *kda_gates_name(kda_gates gates)
 {
-    static const char *const name[KDA_N_GATES] = {"none", "zero",  "A=1",      "A=16",   "wide",    "-50",
-                                                  "-inf", "halves", "spikes", "erasing", "per head", "per head, erasing"};
+    static const char *const name[KDA_N_GATES] = {
+        "none", "zero",   "A=1",    "A=16",    "wide",     "-50",
+        "-inf", "halves", "spikes", "erasing", "per head", "per head, erasing",
+    };
     return name[gates];
 }
 
 const char *kda_keys_name(kda_keys keys)
 {
-    static const char *const name[KDA_N_KEYS] = {"model", "cosine 0.9", "cosine 0.99", "all the same",
-                                                 "some 0", "small", "repeated"};
+    static const char *const name[KDA_N_KEYS] = {"model",  "cosine 0.9", "cosine 0.99", "all the same",
+                                                 "some 0", "small",      "repeated"};
     return name[keys];
 }
 

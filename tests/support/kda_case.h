@@ -6,17 +6,17 @@
 #include "support/ref64.h"
 
 typedef enum kda_gates {
-    GATES_NONE = 0, /* absent */
-    GATES_ZERO,     /* present, all 0 */
-    GATES_A1,       /* as the softplus gate gives them at initialisation, rate 1 */
-    GATES_A16,      /* rate 16 */
-    GATES_WIDE,     /* uniform in -5 .. 0: the bounded gate with wide logits */
-    GATES_50,       /* all -50 */
-    GATES_INF,      /* all -infinity */
-    GATES_HALF,     /* half of the channels -50, the others 0 */
-    GATES_SPIKES,   /* one in ten -50, the others mild */
-    GATES_ERASE,    /* one in ten -infinity, the others mild */
-    GATES_HEAD,     /* one per head, rate 4 */
+    GATES_NONE = 0,   /* absent */
+    GATES_ZERO,       /* present, all 0 */
+    GATES_A1,         /* as the softplus gate gives them at initialisation, rate 1 */
+    GATES_A16,        /* rate 16 */
+    GATES_WIDE,       /* uniform in -5 .. 0: the bounded gate with wide logits */
+    GATES_50,         /* all -50 */
+    GATES_INF,        /* all -infinity */
+    GATES_HALF,       /* half of the channels -50, the others 0 */
+    GATES_SPIKES,     /* one in ten -50, the others mild */
+    GATES_ERASE,      /* one in ten -infinity, the others mild */
+    GATES_HEAD,       /* one per head, rate 4 */
     GATES_HEAD_ERASE, /* one per head, one in ten -infinity */
     KDA_N_GATES,
 } kda_gates;
@@ -25,10 +25,10 @@ typedef enum kda_keys {
     KEYS_MODEL = 0, /* L2-normalised SiLU of Gaussians */
     KEYS_90,        /* with mean cosine 0.9 */
     KEYS_99,
-    KEYS_SAME,    /* all the same */
-    KEYS_ZEROS,   /* every third one 0 */
-    KEYS_SMALL,   /* of length 1e-3 */
-    KEYS_REPEAT,  /* runs of four equal ones */
+    KEYS_SAME,   /* all the same */
+    KEYS_ZEROS,  /* every third one 0 */
+    KEYS_SMALL,  /* of length 1e-3 */
+    KEYS_REPEAT, /* runs of four equal ones */
     KDA_N_KEYS,
 } kda_keys;
 

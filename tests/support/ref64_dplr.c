@@ -137,13 +137,19 @@ ref64_dplr_grads ref64_dplr_bwd(const kl_dplr_bwd_args *b)
 {
     struct call c = call_of(&b->fwd);
     int64_t n_k = c.T * c.H * c.K, size = c.K * c.V;
-    ref64_dplr_grads to = {.q = doubles(n_k), .k = doubles(n_k), .a = doubles(n_k), .b = doubles(n_k),
-                           .v = doubles(c.T * c.H * c.V), .g = doubles(n_k), .state_in = doubles(c.n_seq * c.H * size)};
+    ref64_dplr_grads to = {.q = doubles(n_k),
+                           .k = doubles(n_k),
+                           .a = doubles(n_k),
+                           .b = doubles(n_k),
+                           .v = doubles(c.T * c.H * c.V),
+                           .g = doubles(n_k),
+                           .state_in = doubles(c.n_seq * c.H * size)};
     struct token x = token_of(&c);
     double *S = doubles((c.T + 1) * size), *y = doubles(c.T * c.V), *D = doubles(size), *o = doubles(c.V);
     for (int64_t n = 0; n < c.n_seq; n++)
         for (int64_t j = 0; j < c.H; j++) {
-            int64_t start = kl__seq_start(b->fwd.cu_seqlens, n, c.T), end = kl__seq_start(b->fwd.cu_seqlens, n + 1, c.T);
+            const int64_t *cu = b->fwd.cu_seqlens;
+            int64_t start = kl__seq_start(cu, n, c.T), end = kl__seq_start(cu, n + 1, c.T);
             load_state(&c, S, b->fwd.state_in, n, j);
             for (int64_t t = start; t < end; t++) {
                 double *at = S + (t - start) * size;

@@ -32,9 +32,9 @@ static struct call call_of(const kl_kda_args *a)
 
 /* What one token brings for one head, ready for the recurrence. */
 struct token {
-    double *q, *k;       /* [K] after the norm */
-    double q_inv, k_inv; /* 1 / norm, or 1 */
-    double *alpha;       /* [K] */
+    double *q, *k;           /* [K] after the norm */
+    double q_inv, k_inv;     /* 1 / norm, or 1 */
+    double *alpha;           /* [K] */
     double beta, beta_slope; /* d beta / d raw */
 };
 
@@ -224,8 +224,8 @@ static void add_through_gate(const struct call *c, ref64_kda_grads *to, int64_t 
 }
 
 struct adjoint {
-    double *S;         /* [T+1][K][V] states of this (sequence, head): S[0] before its first token */
-    double *D;         /* [K][V] gradient of the state */
+    double *S;                    /* [T+1][K][V] states of this (sequence, head): S[0] before its first token */
+    double *D;                    /* [K][V] gradient of the state */
     double *v, *e, *o, *d_o, *du; /* [V] */
     double *dq, *dk, *dk_read;    /* [K] */
 };
@@ -302,13 +302,21 @@ ref64_kda_grads ref64_kda_bwd(const kl_kda_bwd_args *b)
     ref64_kda_grads to = grads_for(&c);
     struct token x = token_of(&c);
     int64_t size = c.K * c.V;
-    struct adjoint w = {.S = doubles((c.T + 1) * size), .D = doubles(size), .v = doubles(c.V), .e = doubles(c.V),
-                        .o = doubles(c.V), .d_o = doubles(c.V), .du = doubles(c.V), .dq = doubles(c.K),
-                        .dk = doubles(c.K), .dk_read = doubles(c.K)};
+    struct adjoint w = {.S = doubles((c.T + 1) * size),
+                        .D = doubles(size),
+                        .v = doubles(c.V),
+                        .e = doubles(c.V),
+                        .o = doubles(c.V),
+                        .d_o = doubles(c.V),
+                        .du = doubles(c.V),
+                        .dq = doubles(c.K),
+                        .dk = doubles(c.K),
+                        .dk_read = doubles(c.K)};
     double *e = doubles(c.T * c.V), *d_log = doubles(c.K), d_beta;
     for (int64_t n = 0; n < c.n_seq; n++)
         for (int64_t j = 0; j < c.HV; j++) {
-            int64_t start = kl__seq_start(b->fwd.cu_seqlens, n, c.T), end = kl__seq_start(b->fwd.cu_seqlens, n + 1, c.T);
+            const int64_t *cu = b->fwd.cu_seqlens;
+            int64_t start = kl__seq_start(cu, n, c.T), end = kl__seq_start(cu, n + 1, c.T);
             load_state(&c, w.S, b->fwd.state_in, n, j);
             for (int64_t t = start; t < end; t++) {
                 double *S = w.S + (t - start) * size;
