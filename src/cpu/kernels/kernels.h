@@ -8,7 +8,6 @@
 #ifndef KL_CPU_KERNELS_H
 #define KL_CPU_KERNELS_H
 
-#include "cpu/kernels/slots_attention.h"
 #include "cpu/kernels/slots_elementwise.h"
 #include "cpu/kernels/slots_gemm.h"
 #include "cpu/kernels/slots_kda.h"
