@@ -1,0 +1,61 @@
+# The commands that people type.  CMake builds (CMakePresets.json); this file only calls it.
+#
+#   make run                    builds, and shows the operators at work; ARGS="..." is passed on
+#   make run MODEL=DIR PROMPT=  generates text with a model
+#   make test                   builds, and runs every test; TIER=quick for those of a minute
+#   make check-rules            layers, symbols, headers, style
+#   make bench                  times the operators; ARGS="..." is passed on
+#   make install PREFIX=DIR     DESTDIR=DIR for packagers
+#   make build | clean
+#
+# run, test, bench and install first install missing Debian packages (tools/packages.txt).
+PRESET ?= release
+PREFIX ?= /usr/local
+TIER ?=
+BUILD := build/$(PRESET)
+JOBS := $(shell nproc 2>/dev/null || echo 1)
+export PROMPT MODEL
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench build build-tests check-rules install clean packages packages-test
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+packages:
+	@tools/bootstrap.sh run
+packages-test:
+	@tools/bootstrap.sh test
+
+# Without a warning about tests: a machine that only runs the program needs no cmocka.
+build: packages
+	@[ -f $(BUILD)/build.ninja ] || cmake --preset $(PRESET) -DBUILD_TESTING=OFF
+	@cmake --build --preset $(PRESET)
+build-tests: packages-test
+	@cmake --preset $(PRESET) -DBUILD_TESTING=ON
+	@cmake --build --preset $(PRESET)
+
+run: build
+ifneq ($(MODEL)$(PROMPT),)
+	@$(BUILD)/klinear run $(if $(MODEL),-m "$$MODEL") $(if $(PROMPT),--prompt "$$PROMPT") $(ARGS)
+else
+	@$(BUILD)/klinear demo $(ARGS)
+endif
+
+bench: build
+	@$(BUILD)/klinear bench ops $(ARGS)
+
+test: build-tests
+	@ctest --preset $(PRESET) -j $(JOBS) $(if $(TIER),-L '^$(TIER)$$') \
+	    --output-junit $(CURDIR)/$(BUILD)/tests.xml --test-output-size-passed 1000000; \
+	    python3 tools/count_tests.py $(BUILD)/tests.xml
+
+check-rules: build-tests
+	@status=0; tools/check_layers.py || status=1; tools/check_symbols.sh $(BUILD) || status=1; \
+	    tools/check_headers.sh || status=1; tools/check_style.sh || status=1; exit $$status
+
+install: build
+	@cmake --install $(BUILD) --prefix "$(PREFIX)"
+
+clean:
+	rm -rf build
