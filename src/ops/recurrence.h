@@ -10,6 +10,17 @@ static inline int64_t kl__seq_tokens(const int64_t *cu, int64_t n, int64_t n_tok
     return kl__seq_start(cu, n + 1, n_token) - kl__seq_start(cu, n, n_token);
 }
 
+/** Tokens of the longest sequence. */
+static inline int64_t kl__longest_sequence(const int64_t *cu, int64_t n_seq, int64_t n_token)
+{
+    int64_t longest = 0;
+    for (int64_t n = 0; n < kl__n_seq(cu, n_seq); n++) {
+        int64_t tokens = kl__seq_tokens(cu, n, n_token);
+        longest = tokens > longest ? tokens : longest;
+    }
+    return longest;
+}
+
 /** Tokens of a chunk: what the caller asked for, or the default. */
 static inline int kl__chunk_of(int chunk)
 {

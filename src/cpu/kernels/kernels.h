@@ -11,6 +11,7 @@
 #include "cpu/kernels/slots_elementwise.h"
 #include "cpu/kernels/slots_gemm.h"
 #include "cpu/kernels/slots_kda.h"
+#include "cpu/kernels/slots_kda_bwd.h"
 
 /** One pointer per slot, and the name of the variant behind it. */
 struct kl__kernels {
