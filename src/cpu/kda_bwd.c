@@ -226,8 +226,8 @@ static void run_head(const struct head *h)
 static void clear_key_head(const struct job *job, int64_t seq, int64_t key_head)
 {
     const kl_tensor d[] = {job->a->d_q, job->a->d_k};
-    int64_t t = kl__seq_start(job->f->cu_seqlens, seq, job->s.T), end = t + kl__seq_tokens(job->f->cu_seqlens, seq, job->s.T);
-    for (; t < end; t++)
+    int64_t end = kl__seq_start(job->f->cu_seqlens, seq + 1, job->s.T);
+    for (int64_t t = kl__seq_start(job->f->cu_seqlens, seq, job->s.T); t < end; t++)
         for (int i = 0; i < 2; i++)
             if (kl__present(d[i]))
                 memset(kl__head_row(d[i], t, key_head), 0, sizeof(float) * (size_t)job->s.K);

@@ -44,8 +44,9 @@ static void keep_checkpoints(const struct walk *w)
 {
     const struct kl__replay_plan *p = w->p;
     float *state = w->m->states;
+    int64_t end = (w->n_token - 1) / p->segment * p->segment;
     w->steps->load(w->ctx, state, 0);
-    for (int64_t t = 0; t + p->segment < w->n_token; t += p->chunk) {
+    for (int64_t t = 0; t < end; t += p->chunk) {
         w->steps->forward(w->ctx, state, NULL, t, p->chunk);
         if ((t + p->chunk) % p->segment == 0)
             memcpy(w->m->checkpoints + (size_t)(t / p->segment) * p->state_floats, state,

@@ -54,12 +54,18 @@ static float log_decay(kt_rng *r, const struct problem *p)
         return (float)(2 * kt_normal(r) - 1);
     float mild = -expf((float)(2 * kt_normal(r) - 2));
     switch (p->regime) {
-    case ALL_ZERO: return 0;
-    case ALL_FIFTY: return -50;
-    case HALF_FIFTY: return kt_below(r, 2) ? -50 : 0;
-    case SPIKES: return kt_below(r, 10) == 0 ? -50 : mild;
-    case FORGETS: return kt_below(r, 10) == 0 ? -INFINITY : mild;
-    default: return mild;
+    case ALL_ZERO:
+        return 0;
+    case ALL_FIFTY:
+        return -50;
+    case HALF_FIFTY:
+        return kt_below(r, 2) ? -50 : 0;
+    case SPIKES:
+        return kt_below(r, 10) == 0 ? -50 : mild;
+    case FORGETS:
+        return kt_below(r, 10) == 0 ? -INFINITY : mild;
+    default:
+        return mild;
     }
 }
 
@@ -132,7 +138,8 @@ static const char *describe(const struct problem *p)
     static char text[400];
     snprintf(text, sizeof text,
              "T %lld in %lld sequences, H %lld, HV %lld, K %lld, V %lld, gate shape %d form %d regime %d, rule %d, "
-             "layout %d, l2norm %d, beta %d sigmoid %d twice %d, params %d, states %d, bf16 %d, chunk %d, snapshots %lld",
+             "layout %d, l2norm %d, beta %d sigmoid %d twice %d, params %d, states %d, bf16 %d, chunk %d, "
+             "snapshots %lld",
              (long long)p->T, (long long)p->n_seq, (long long)p->H, (long long)p->HV, (long long)p->K, (long long)p->V,
              (int)p->gate_shape, (int)p->gate, (int)p->regime, (int)p->rule, (int)p->layout, p->l2norm, p->has_beta,
              p->sigmoid, p->twice, p->has_params, p->has_states, p->bf16, p->chunk, (long long)p->snapshot_every);
@@ -143,7 +150,7 @@ static const char *describe(const struct problem *p)
 
 struct gradients {
     double *q, *k, *v, *g, *beta, *A_log, *dt_bias, *S0; /* dense */
-    double *A_log_size; /* [HV] sum of the magnitudes that d_A_log adds up */
+    double *A_log_size;                                  /* [HV] sum of the magnitudes that d_A_log adds up */
 };
 
 static double *doubles(int64_t n)
@@ -157,15 +164,10 @@ static double *doubles(int64_t n)
 static struct gradients no_gradients(const struct problem *p)
 {
     int64_t qs = p->T * p->H * p->K, n = n_gate(p) ? n_gate(p) : 1;
-    return (struct gradients){doubles(qs),
-                              doubles(qs),
-                              doubles(p->T * p->HV * p->V),
-                              doubles(p->T * p->HV * n),
-                              doubles(p->T * p->HV),
-                              doubles(p->HV),
-                              doubles(p->HV * n),
-                              doubles(p->n_seq * p->HV * p->K * p->V),
-                              doubles(p->HV)};
+    return (struct gradients){
+        doubles(qs),           doubles(qs),    doubles(p->T * p->HV * p->V), doubles(p->T * p->HV * n),
+        doubles(p->T * p->HV), doubles(p->HV), doubles(p->HV * n),           doubles(p->n_seq * p->HV * p->K * p->V),
+        doubles(p->HV)};
 }
 
 static int64_t state_at(const struct problem *p, int64_t seq, int64_t head, int64_t i, int64_t j)
@@ -376,8 +378,8 @@ static kl_kda_args forward_args(const struct problem *p)
         a.beta = kl_view2(p->bf16 ? (void *)p->beta16 : p->beta, p->bf16 ? KL_BF16 : KL_F32, p->T, p->HV);
     if (p->has_params) {
         a.A_log = kl_view1(p->A_log, KL_F32, p->HV);
-        a.dt_bias = p->gate_shape == PER_HEAD ? kl_view1(p->dt_bias, KL_F32, p->HV)
-                                              : kl_view2(p->dt_bias, KL_F32, p->HV, p->K);
+        a.dt_bias =
+            p->gate_shape == PER_HEAD ? kl_view1(p->dt_bias, KL_F32, p->HV) : kl_view2(p->dt_bias, KL_F32, p->HV, p->K);
     }
     if (p->has_states)
         a.state_in = state_tensor(p, p->S0, p->n_seq);
@@ -513,9 +515,20 @@ static void matches_the_recurrent_adjoint(void **state)
 
 static struct problem plain_problem(kt_rng *r, int64_t T)
 {
-    struct problem p = {.H = 2, .HV = 4, .K = 24, .V = 20, .n_seq = 1, .cu = {0, T}, .T = T, .has_beta = true,
-                        .gate_shape = PER_CHANNEL, .gate = KL_GATE_SOFTPLUS, .has_params = true, .l2norm = true,
-                        .sigmoid = true, .has_states = true};
+    struct problem p = {.H = 2,
+                        .HV = 4,
+                        .K = 24,
+                        .V = 20,
+                        .n_seq = 1,
+                        .cu = {0, T},
+                        .T = T,
+                        .has_beta = true,
+                        .gate_shape = PER_CHANNEL,
+                        .gate = KL_GATE_SOFTPLUS,
+                        .has_params = true,
+                        .l2norm = true,
+                        .sigmoid = true,
+                        .has_states = true};
     fill_problem(r, &p);
     return p;
 }
@@ -794,16 +807,11 @@ static void refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(matches_the_recurrent_adjoint),
-        cmocka_unit_test(finite_differences),
-        cmocka_unit_test(threads_change_no_bit),
-        cmocka_unit_test(each_output_may_be_absent),
-        cmocka_unit_test(a_split_sequence_is_the_whole),
-        cmocka_unit_test(gauge_of_the_first_token),
-        cmocka_unit_test(gauge_of_all_tokens),
-        cmocka_unit_test(a_decay_of_zero_has_no_gradient),
-        cmocka_unit_test(states_may_share_memory),
-        cmocka_unit_test(refusals),
+        cmocka_unit_test(matches_the_recurrent_adjoint), cmocka_unit_test(finite_differences),
+        cmocka_unit_test(threads_change_no_bit),         cmocka_unit_test(each_output_may_be_absent),
+        cmocka_unit_test(a_split_sequence_is_the_whole), cmocka_unit_test(gauge_of_the_first_token),
+        cmocka_unit_test(gauge_of_all_tokens),           cmocka_unit_test(a_decay_of_zero_has_no_gradient),
+        cmocka_unit_test(states_may_share_memory),       cmocka_unit_test(refusals),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     kt_free_backends();

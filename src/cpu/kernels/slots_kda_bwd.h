@@ -8,13 +8,13 @@
 
 /** Adjoints of a chunk; dx is the adjoint of x.  u is what the tokens write (slots_kda.h). */
 struct kl__kda_chunk_bwd {
-    float *dqd;    /* [n][ld] S do_r */
-    float *dkd;    /* [n][ld] -beta_r S du_r; zeros with KL_RULE_ADD */
-    float *dku;    /* [n][ld] D u_i */
-    float *dA;     /* [n][KL_CHUNK_MAX] -beta_r du_r . u_i for i < r; zeros with KL_RULE_ADD; others undefined */
-    float *dP;     /* [n][KL_CHUNK_MAX] do_r . u_i for i <= r; others undefined */
-    float *dgamma; /* [ld] rowsum(S . D) */
-    float *dbeta;  /* [n] */
+    float *dqd;          /* [n][ld] S do_r */
+    float *dkd;          /* [n][ld] -beta_r S du_r; zeros with KL_RULE_ADD */
+    float *dku;          /* [n][ld] D u_i */
+    float *dA;           /* [n][KL_CHUNK_MAX] -beta_r du_r . u_i for i < r; zeros with KL_RULE_ADD; others undefined */
+    float *dP;           /* [n][KL_CHUNK_MAX] do_r . u_i for i <= r; others undefined */
+    float *dgamma;       /* [ld] rowsum(S . D) */
+    float *dbeta;        /* [n] */
     float *dq, *dk, *dg; /* [n][ld] of q, k and log alpha */
 };
 
@@ -46,10 +46,11 @@ typedef void kl__decay_row_bwd_fn(float *dx, float *dbias, float *dA_log, const 
 
 /** Adjoints of a chunk of the general rule. */
 struct kl__dplr_chunk_bwd {
-    float *dqd, *dbd, *dku, *dau;     /* [n][ld] S do_r, S dy_r, D v_i, -D y_i */
-    float *dAbk, *dAba, *dAqk, *dAqa; /* [n][KL_CHUNK_MAX] dy_r . v_i, -dy_r . y_i, i < r; do_r . v_i, -do_r . y_i, i <= r */
-    float *dgamma;                    /* [ld] rowsum(S . D) */
-    float *dq, *dk, *da, *db, *dg;    /* [n][ld] */
+    float *dqd, *dbd, *dku, *dau;  /* [n][ld] S do_r, S dy_r, D v_i, -D y_i */
+    float *dAbk, *dAba;            /* [n][KL_CHUNK_MAX] dy_r . v_i, -dy_r . y_i for i < r; others undefined */
+    float *dAqk, *dAqa;            /* [n][KL_CHUNK_MAX] do_r . v_i, -do_r . y_i for i <= r; others undefined */
+    float *dgamma;                 /* [ld] rowsum(S . D) */
+    float *dq, *dk, *da, *db, *dg; /* [n][ld] */
 };
 
 /** Backward of kl__dplr_slabs_fn, as kl__kda_slabs_bwd_fn:

@@ -6,7 +6,8 @@
 static void clear(struct kl__dplr_chunk_bwd *out, const struct kl__dplr_chunk *c)
 {
     size_t rows = sizeof(float) * (size_t)c->n * (size_t)c->ld, pairs = sizeof(float) * (size_t)c->n * KL_CHUNK_MAX;
-    float *const row_arrays[] = {out->dqd, out->dbd, out->dku, out->dau}, *const pair_arrays[] = {out->dAbk, out->dAba, out->dAqk, out->dAqa};
+    float *const row_arrays[] = {out->dqd, out->dbd, out->dku, out->dau};
+    float *const pair_arrays[] = {out->dAbk, out->dAba, out->dAqk, out->dAqa};
     for (int i = 0; i < 4; i++) {
         memset(row_arrays[i], 0, rows);
         memset(pair_arrays[i], 0, pairs);
@@ -120,8 +121,8 @@ static void channel_of_write(float *dx, const float *x, const float *dxu, const 
     dx[i * c->ld + j] = reach;
 }
 
-void kl__dplr_prep_bwd_ref(struct kl__dplr_chunk_bwd *out, const struct kl__dplr_chunk *c, const float *q, const float *k,
-                           const float *a, const float *b, const float *alpha, float scale)
+void kl__dplr_prep_bwd_ref(struct kl__dplr_chunk_bwd *out, const struct kl__dplr_chunk *c, const float *q,
+                           const float *k, const float *a, const float *b, const float *alpha, float scale)
 {
     for (ptrdiff_t j = 0; j < c->ld; j++) {
         channel_of_start(out, c, q, b, alpha, scale, j);
