@@ -1,4 +1,4 @@
-/* Walking a sequence backwards: every chunk once, last first, with the right state, whatever the length of a segment. */
+/* Walking a sequence backwards: every chunk once, last first, with the right state, whatever the segments. */
 #include "support/kt.h"
 
 #include "cpu/replay.h"
