@@ -349,7 +349,8 @@ KL_API kl_status kl_l2norm_bwd(const kl_backend *backend, const kl_l2norm_bwd_ar
 /** Short causal convolution, one filter of W taps per channel, then an activation:
  *      y_t = act(bias + sum_j w_j x_{t-W+1+j})          tap W-1 sees the current token
  *  What lies before a sequence is its carried tail, the last W-1 raw inputs of the call before (oldest first); absent
- *  tail_in: zeros.  One token at a time is the same call with sequences of length 1.
+ *  tail_in: zeros.  One token at a time is the same call with sequences of length 1; a sequence gives the same bits
+ *  however it is cut into calls.
  *  tail_in and tail_out may be the same memory.   Source: arXiv:2510.26692 section 4.   [T: ops/short_conv] */
 typedef struct kl_short_conv_args {
     kl_tensor y;    /* out [T][D] f32|bf16 */
@@ -369,7 +370,7 @@ KL_API kl_status kl_short_conv(const kl_backend *backend, const kl_short_conv_ar
 typedef struct kl_short_conv_bwd_args {
     kl_short_conv_args fwd; /* y and tail_out are not looked at */
     kl_tensor d_y;          /* [T][D] f32|bf16 */
-    kl_tensor d_x;          /* out [T][D] f32 */
+    kl_tensor d_x;          /* out [T][D] f32; may be the same memory as d_y */
     kl_tensor d_w;          /* += [D][W] f32 */
     kl_tensor d_bias;       /* += [D] f32 */
     kl_tensor d_tail_in;    /* out [n_seq][W-1][D] f32: through y only */
