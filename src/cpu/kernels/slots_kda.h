@@ -1,7 +1,8 @@
 /** Contracts of the leaf loops of the delta-rule family: one chunk of one head at a time.  The maths: docs/kda.md.
  *
  *  A chunk is n <= KL_CHUNK_MAX tokens.  Rows of K channels lie `ld` apart (a multiple of 16, >= K) with zeros from K
- *  to ld; arrays are 64-byte aligned.  The state of a head is cut into slabs of KL_SLAB value columns, each a dense
+ *  to ld; arrays are 64-byte aligned.  Arrays over the n tokens of a chunk have room for n rounded up to KL_ROWS rows:
+ *  kernels work on whole tiles of tokens and may read, never use, the rows past n.  The state of a head is cut into slabs of KL_SLAB value columns, each a dense
  *  [K][KL_SLAB] block: matrix products then run on 8 KiB that stay in the first-level cache, and lanes are columns. */
 #ifndef KL_CPU_SLOTS_KDA_H
 #define KL_CPU_SLOTS_KDA_H
@@ -13,6 +14,7 @@
 enum {
     KL_SLAB = 16,      /* value columns of a slab */
     KL_CHUNK_MAX = 64, /* tokens of a chunk */
+    KL_ROWS = 8,       /* rows that arrays over tokens are padded to */
 };
 
 /** What a chunk needs besides its values and the state; gamma_r is the decay from the chunk's start through token r,

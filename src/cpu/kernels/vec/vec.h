@@ -10,6 +10,9 @@
 
 #include <math.h>
 #include <stdint.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #define KL_PASTE2(slot, isa) kl__##slot##_##isa
 #define KL_PASTE(slot, isa) KL_PASTE2(slot, isa)
@@ -60,36 +63,61 @@ static inline void vstore_bf16(uint16_t *p, vf x)
     vu is_nan = (vu)((bits & 0x7fffffff) > 0x7f800000);
     *(vh_at *)p = __builtin_convertvector((is_nan & nan) | (~is_nan & rounded), vh);
 }
-/** Sum of the lanes, halving: the same order for every body. */
+/** Sum of the lanes: pairs at distance KL_LANES/2, then half of that, and so on. */
 static inline float vsum(vf x)
 {
+#if defined(__AVX512F__) && KL_LANES == 16
+    __m256 y = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+#elif defined(__AVX2__) && KL_LANES == 8
+    __m256 y = x;
+#endif
+#if defined(__AVX2__) && KL_LANES >= 8
+    __m128 z = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+    z = _mm_add_ps(z, _mm_movehl_ps(z, z));
+    return _mm_cvtss_f32(_mm_add_ss(z, _mm_movehdup_ps(z)));
+#else
     float lane[KL_LANES];
     __builtin_memcpy(lane, &x, sizeof x);
     for (int half = KL_LANES / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++)
             lane[i] += lane[i + half];
     return lane[0];
+#endif
 }
 static inline vf vselect(vi mask, vf yes, vf no)
 {
     return (vf)((mask & (vi)yes) | (~mask & (vi)no));
 }
+/* The smaller and the larger; b when one of them is NaN. */
 static inline vf vmin(vf a, vf b)
 {
+#if defined(__AVX512F__) && KL_LANES == 16
+    return _mm512_min_ps(a, b);
+#elif defined(__AVX2__) && KL_LANES == 8
+    return _mm256_min_ps(a, b);
+#else
     return vselect(a < b, a, b);
+#endif
 }
 static inline vf vmax(vf a, vf b)
 {
+#if defined(__AVX512F__) && KL_LANES == 16
+    return _mm512_max_ps(a, b);
+#elif defined(__AVX2__) && KL_LANES == 8
+    return _mm256_max_ps(a, b);
+#else
     return vselect(a > b, a, b);
+#endif
 }
-/** exp(x) to 2 units in the last place; 0 below -87.4, infinity above 88.8, NaN for NaN.
- *  Cody-Waite reduction by ln 2 in two parts, then the polynomial of degree 6 on [-ln2/2, ln2/2]. */
+/** exp(x) to 2 units in the last place where the result is a normal number; 0 for -infinity and for what is far below
+ *  the smallest one, infinity above 88.8, NaN for NaN.  x is split as n ln 2 + r by Cody and Waite (ln 2 in two parts);
+ *  exp(r) is a polynomial of degree 6 on [-ln2/2, ln2/2]. */
 static inline vf vexp(vf x)
 {
-    vf clipped = vmin(vmax(x, vset(-87.4f)), vset(88.8f));
-    vf shifted = clipped * 1.44269504089f + 12582912.0f; /* 1.5 * 2^23: the integer lands in the low bits */
+    x = vmin(vset(88.8f), vmax(vset(-88.0f), x)); /* exp(-88) is below the normal numbers; NaN passes through */
+    vf shifted = x * 1.44269504089f + 12582912.0f; /* 1.5 * 2^23: the integer lands in the low bits */
     vf n = shifted - 12582912.0f;
-    vf r = clipped - n * 0.693359375f;
+    vf r = x - n * 0.693359375f;
     r = r - n * -2.12194440e-4f;
     vf p = vset(1.9875691500e-4f);
     p = p * r + 1.3981999507e-3f;
@@ -98,11 +126,24 @@ static inline vf vexp(vf x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
-    /* 2^n in two steps: n may be 128. */
-    vi whole = (vi)shifted - 0x4b400000, half = whole >> 1;
-    vf y = p * (vf)((half + 127) << 23) * (vf)((whole - half + 127) << 23);
-    y = vselect(x < -87.4f, vset(0.0f), y);
-    return vselect(x != x, x, y);
+    /* 2^n in two steps, since n reaches 128; for n = -127 the exponent field of the first is 0: the result is 0. */
+    vi whole = (vi)shifted - 0x4b400000, rest = whole >> 31 | 1;
+    return p * (vf)((whole - rest + 127) << 23) * (vf)((rest + 127) << 23);
+}
+/** log(1 + u) for u in [0, 1], to 2 units in the last place also where u is small:
+ *  2 atanh(s) with s = u / (2 + u) <= 1/3, as its series in s^2. */
+static inline vf vlog1p_unit(vf u)
+{
+    vf s = u / (u + 2.0f), t = s * s;
+    vf p = vset(2.0f / 15);
+    p = p * t + 2.0f / 13;
+    p = p * t + 2.0f / 11;
+    p = p * t + 2.0f / 9;
+    p = p * t + 2.0f / 7;
+    p = p * t + 2.0f / 5;
+    p = p * t + 2.0f / 3;
+    p = p * t + 2.0f;
+    return p * s;
 }
 
 #endif

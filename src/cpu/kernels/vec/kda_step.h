@@ -1,0 +1,106 @@
+/* One token on a state of rows.  Two sweeps: the first reads what the state holds for k and q, the second decays,
+ * writes and stores it.  The second goes from the last row to the first, so that it begins with what the first sweep
+ * left in the nearest cache: farther memory is read about once and written once.
+ *     x = S^T (alpha . k),  y = S^T (alpha . q);   u = beta (v - x);   o = scale (y + (q . k) u);
+ *     S <- diag(alpha) S + k u^T */
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/vec/vec.h"
+
+enum { MAX_COLUMNS = KL_LANES == 16 ? 8 : 4 }; /* vectors of columns in one sweep: x and y of all of them in registers */
+
+static inline __attribute__((always_inline)) void step_columns(float *o, float *S, const float *q, const float *k,
+                                                               const float *v, const float *alpha, float beta,
+                                                               float scale, float qk, int64_t K, int64_t V,
+                                                               kl_rule rule, int n_vec)
+{
+    vf x[MAX_COLUMNS] = {0}, y[MAX_COLUMNS] = {0}, u[MAX_COLUMNS];
+    for (int64_t i = 0; i < K; i++) {
+        vf ak = vset(alpha[i] * k[i]), aq = vset(alpha[i] * q[i]);
+        for (int j = 0; j < n_vec; j++) {
+            vf s = vload(S + i * V + j * KL_LANES);
+            x[j] += ak * s;
+            y[j] += aq * s;
+        }
+    }
+    for (int j = 0; j < n_vec; j++) {
+        vf e = vload(v + j * KL_LANES);
+        u[j] = beta * (rule == KL_RULE_DELTA ? e - x[j] : e);
+        vstore(o + j * KL_LANES, scale * (y[j] + qk * u[j]));
+    }
+    for (int64_t i = K - 1; i >= 0; i--) {
+        vf a = vset(alpha[i]), w = vset(k[i]);
+        for (int j = 0; j < n_vec; j++) {
+            float *at = S + i * V + j * KL_LANES;
+            vstore(at, a * vload(at) + w * u[j]);
+        }
+    }
+}
+
+/* Columns that do not fill a vector. */
+static void step_rest(float *o, float *S, const float *q, const float *k, const float *v, const float *alpha,
+                      float beta, float scale, float qk, int64_t K, int64_t V, kl_rule rule, int64_t n)
+{
+    for (int64_t j = 0; j < n; j++) {
+        float x = 0, y = 0;
+        for (int64_t i = 0; i < K; i++) {
+            x += alpha[i] * k[i] * S[i * V + j];
+            y += alpha[i] * q[i] * S[i * V + j];
+        }
+        float u = beta * (rule == KL_RULE_DELTA ? v[j] - x : v[j]);
+        o[j] = scale * (y + qk * u);
+        for (int64_t i = 0; i < K; i++)
+            S[i * V + j] = alpha[i] * S[i * V + j] + k[i] * u;
+    }
+}
+
+static inline float dot(const float *a, const float *b, int64_t n)
+{
+    vf sum = {0};
+    int64_t i = 0;
+    for (; i + KL_LANES <= n; i += KL_LANES)
+        sum += vload(a + i) * vload(b + i);
+    if (i < n)
+        sum += vload_part(a + i, n - i) * vload_part(b + i, n - i);
+    return vsum(sum);
+}
+
+void KL_VARIANT(kda_step)(float *o, float *S, const float *q, const float *k, const float *v, const float *alpha,
+                          float beta, float scale, int64_t K, int64_t V, kl_rule rule)
+{
+    float qk = dot(q, k, K);
+    int64_t j = 0;
+    for (; j + MAX_COLUMNS * KL_LANES <= V; j += MAX_COLUMNS * KL_LANES)
+        step_columns(o + j, S + j, q, k, v + j, alpha, beta, scale, qk, K, V, rule, MAX_COLUMNS);
+    for (; j + KL_LANES <= V; j += KL_LANES)
+        step_columns(o + j, S + j, q, k, v + j, alpha, beta, scale, qk, K, V, rule, 1);
+    if (j < V)
+        step_rest(o + j, S + j, q, k, v + j, alpha, beta, scale, qk, K, V, rule, V - j);
+}
+
+/* Rows of the state are value columns here: each is read, changed and stored in one go. */
+void KL_VARIANT(kda_step_vk)(float *o, float *S, const float *q, const float *k, const float *v, const float *alpha,
+                             float beta, float scale, int64_t K, int64_t V, kl_rule rule)
+{
+    float qk = dot(q, k, K);
+    for (int64_t j = 0; j < V; j++) {
+        float *row = S + j * K;
+        vf x = {0}, y = {0};
+        int64_t i = 0;
+        for (; i + KL_LANES <= K; i += KL_LANES) {
+            vf s = vload(row + i) * vload(alpha + i);
+            x += s * vload(k + i);
+            y += s * vload(q + i);
+        }
+        if (i < K) {
+            vf s = vload_part(row + i, K - i) * vload_part(alpha + i, K - i);
+            x += s * vload_part(k + i, K - i);
+            y += s * vload_part(q + i, K - i);
+        }
+        float u = beta * (rule == KL_RULE_DELTA ? v[j] - vsum(x) : v[j]);
+        o[j] = scale * (vsum(y) + qk * u);
+        for (i = 0; i + KL_LANES <= K; i += KL_LANES)
+            vstore(row + i, vload(row + i) * vload(alpha + i) + u * vload(k + i));
+        for (; i < K; i++)
+            row[i] = row[i] * alpha[i] + u * k[i];
+    }
+}
