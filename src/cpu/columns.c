@@ -6,6 +6,16 @@
 
 #include <string.h>
 
+int kl__heads_per_task(int64_t n_seq, int64_t n_head, int n_thread)
+{
+    int64_t n_unit = n_seq * n_head, most = n_head < 8 ? n_head : 8;
+    if (n_unit == 0)
+        return 1;
+    int64_t rounds = (n_unit + most * n_thread - 1) / (most * n_thread);
+    int64_t even = (n_unit + rounds * n_thread - 1) / (rounds * n_thread);
+    return (int)(even < most ? even : most);
+}
+
 static int64_t greatest_common_divisor(int64_t a, int64_t b)
 {
     while (b) {

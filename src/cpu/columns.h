@@ -4,7 +4,11 @@
 
 #include "cpu/kernels/kernels.h"
 
-/** Units (sequence, head) are independent and so are value columns: each unit is cut into n_group runs of
+/** Neighbouring heads that one task takes together: up to 8, whose rows of 128 f32 channels fill a memory page, fewer
+ *  where that would leave threads without work. */
+int kl__heads_per_task(int64_t n_seq, int64_t n_head, int n_thread);
+
+/** Units (sequence, heads) are independent and so are value columns: each unit is cut into n_group runs of
  *  slabs_per_group slabs (an even number; the last run may be shorter) when units alone cannot fill the threads. */
 struct kl__column_split {
     int n_group, slabs_per_group;

@@ -1,10 +1,14 @@
-/* Kimi Delta Attention and its kin, forward.  A task is one head of one sequence, or a run of its value columns:
+/* Kimi Delta Attention and its kin, forward.  A task is a few neighbouring heads of one sequence, or a run of the value
+ * columns of one head:
  *
- *     chunkwise    slabs <- state_in
- *                  for each chunk: stage q, k, decay, beta;  prep (no state in it);  slabs: o, state
- *                  slabs -> snapshots, state_out
+ *     chunkwise    slabs <- state_in, for each head
+ *                  for each block of tokens, for each head, for each chunk of the block:
+ *                      stage q, k, decay, beta;  prep (no state in it);  slabs: o, state
+ *                  slabs -> snapshots on the way, state_out at the end
  *     recurrent    state_out <- state_in, then one step a token on it
  *
+ * Heads take turns block by block because rows of a head lie H K apart: a memory page holds the rows of several heads,
+ * and going through a long sequence head by head would meet each page anew, once a head.
  * Value columns never meet, so cutting them changes no bit. */
 #include "base/memory.h"
 #include "base/pool.h"
@@ -18,11 +22,14 @@
 
 #include <string.h>
 
+enum { TOKENS_PER_BLOCK = 128 }; /* a multiple of every chunk: tokens that one head works off before the next */
+
 struct job {
     const struct kl__kernels *k;
     const kl_kda_args *a;
     struct kl__kda_shape s;
     struct kl__column_split split;
+    int heads_per_task;
     kl__kda_slabs_fn *slabs;
     int64_t *first_snapshot; /* [n_seq] index of a sequence's first snapshot */
 };
@@ -30,19 +37,20 @@ struct job {
 /* Scratch of one thread. */
 struct scratch {
     struct kl__kda_stage stage;
-    float *slabs; /* [n_slab][K][KL_SLAB]; the state of a recurrent task without state_out */
+    float *slabs; /* [heads_per_task][n_slab][K][KL_SLAB]; the state of a recurrent task without state_out */
     float *v, *o; /* [chunk][Vp] */
 };
 
 /* The list of first snapshots, then one scratch after the other; the last one is left in x. */
-static size_t carve_work(struct kl__carver *c, const kl_kda_args *a, const struct kl__kda_shape *s, int n_thread,
-                         int64_t **first_snapshot, struct scratch *x)
+static size_t carve_work(struct kl__carver *c, const struct job *job, int n_thread, int64_t **first_snapshot,
+                         struct scratch *x)
 {
+    const struct kl__kda_shape *s = &job->s;
     size_t Vp = (size_t)kl__columns_ld(s->V);
-    *first_snapshot = kl__carve(c, kl__present(a->snapshots) ? (size_t)s->n_seq : 0, sizeof(int64_t));
+    *first_snapshot = kl__carve(c, kl__present(job->a->snapshots) ? (size_t)s->n_seq : 0, sizeof(int64_t));
     for (int i = 0; i < n_thread; i++) {
         kl__kda_stage_carve(c, s, &x->stage);
-        x->slabs = kl__carve(c, (size_t)s->K * Vp, sizeof(float));
+        x->slabs = kl__carve(c, (size_t)job->heads_per_task * (size_t)s->K * Vp, sizeof(float));
         x->v = kl__carve(c, (size_t)s->chunk * Vp, sizeof(float));
         x->o = kl__carve(c, (size_t)s->chunk * Vp, sizeof(float));
     }
@@ -51,15 +59,73 @@ static size_t carve_work(struct kl__carver *c, const kl_kda_args *a, const struc
 
 /* ------------------------------------------------------------------------------------------------- chunkwise -- */
 
-static void run_chunk(const struct job *job, const struct kl__columns *c, int64_t t0, int n, int64_t head,
-                      struct scratch *x)
+/* What a task works on. */
+struct task {
+    int64_t seq, first_head;
+    int n_head;
+    int64_t start, end; /* tokens of the sequence */
+    struct kl__columns c;
+};
+
+/* A chunk of a task, in the order of work. */
+struct place {
+    int64_t t;
+    int head; /* of the task */
+};
+
+static struct place next_place(const struct job *job, const struct task *k, struct place p)
 {
-    kl__kda_stage_chunk(job->k, job->a, &job->s, &x->stage, t0, n, head);
+    int64_t block = p.t - (p.t - k->start) % TOKENS_PER_BLOCK, block_end = block + TOKENS_PER_BLOCK;
+    p.t += job->s.chunk;
+    if (p.t < block_end && p.t < k->end)
+        return p;
+    if (++p.head < k->n_head)
+        return (struct place){block, p.head};
+    return (struct place){block_end, 0};
+}
+
+static void fetch_row(kl_tensor x, int64_t t, int64_t h, int64_t first, int64_t n)
+{
+    size_t item = kl_dtype_bytes(x.dtype), n_byte = (size_t)n * item;
+    const char *p = (const char *)kl__head_row(x, t, h) + (size_t)first * item;
+    for (size_t i = 0; i < n_byte; i += 64)
+        __builtin_prefetch(p + i, 0, 2);
+}
+
+/* Brings part `part` of `n_part` of the rows of the chunk at p into the second-level cache.  Rows lie far apart, which
+ * the hardware does not foresee; spread over the work on the chunk before, fetching them costs nothing. */
+static void fetch_ahead(const struct job *job, const struct task *k, struct place p, int part, int n_part)
+{
+    const kl_kda_args *a = job->a;
+    int64_t head = k->first_head + p.head, key_head = head / (job->s.HV / job->s.H);
+    int64_t n = k->end - p.t < job->s.chunk ? k->end - p.t : job->s.chunk;
+    for (int64_t t = p.t + n * part / n_part; t < p.t + n * (part + 1) / n_part; t++) {
+        fetch_row(a->q, t, key_head, 0, job->s.K);
+        fetch_row(a->k, t, key_head, 0, job->s.K);
+        fetch_row(a->v, t, head, k->c.first, k->c.n);
+        fetch_row(a->o, t, head, k->c.first, k->c.n);
+        if (a->g.n_dim == 3)
+            fetch_row(a->g, t, head, 0, job->s.K);
+    }
+}
+
+static void run_chunk(const struct job *job, const struct task *k, struct place p, float *slabs, struct scratch *x)
+{
+    int64_t head = k->first_head + p.head;
+    int n = (int)(k->end - p.t < job->s.chunk ? k->end - p.t : job->s.chunk);
+    struct place next = next_place(job, k, p);
+    kl__kda_stage_chunk(job->k, job->a, &job->s, &x->stage, p.t, n, head);
     ptrdiff_t ldv, ldo;
-    const float *v = kl__stage_values(job->k, c, job->a->v, t0, n, head, x->v, &ldv);
-    float *o = kl__begin_outputs(c, job->a->o, t0, head, x->o, &ldo);
-    job->slabs(x->slabs, o, ldo, NULL, 0, &x->stage.chunk, v, ldv, c->n_slab, job->a->rule);
-    kl__end_outputs(job->k, c, job->a->o, t0, n, head, o, ldo);
+    const float *v = kl__stage_values(job->k, &k->c, job->a->v, p.t, n, head, x->v, &ldv);
+    float *o = kl__begin_outputs(&k->c, job->a->o, p.t, head, x->o, &ldo);
+    for (int i = 0; i < k->c.n_slab; i += 2) {
+        int n_slab = k->c.n_slab - i < 2 ? 1 : 2;
+        if (next.t < k->end)
+            fetch_ahead(job, k, next, i / 2, (k->c.n_slab + 1) / 2);
+        job->slabs(slabs + (ptrdiff_t)i * job->s.K * KL_SLAB, o + i * KL_SLAB, ldo, NULL, 0, &x->stage.chunk,
+                   v + i * KL_SLAB, ldv, n_slab, job->a->rule);
+    }
+    kl__end_outputs(job->k, &k->c, job->a->o, p.t, n, head, o, ldo);
 }
 
 static float *state_of(const struct job *job, kl_tensor state, int64_t entry, int64_t head)
@@ -67,25 +133,27 @@ static float *state_of(const struct job *job, kl_tensor state, int64_t entry, in
     return kl__present(state) ? (float *)kl__row(state, entry) + head * job->s.K * job->s.V : NULL;
 }
 
-static void run_chunks(const struct job *job, int64_t seq, int64_t head, int group, struct scratch *x)
+static void run_chunks(const struct job *job, const struct task *k, struct scratch *x)
 {
     const kl_kda_args *a = job->a;
     const struct kl__kda_shape *s = &job->s;
-    struct kl__columns c = kl__columns_of(job->split, group, s->V);
-    int64_t start = kl__seq_start(a->cu_seqlens, seq, s->T), length = kl__seq_tokens(a->cu_seqlens, seq, s->T);
-    kl__slabs_load(x->slabs, state_of(job, a->state_in, seq, head), a->state_layout, s->K, s->V, c.first_slab,
-                   c.n_slab);
-    for (int64_t t = 0; t < length; t += s->chunk) {
-        int n = (int)(length - t < s->chunk ? length - t : s->chunk);
-        run_chunk(job, &c, start + t, n, head, x);
-        if (kl__present(a->snapshots) && (t + n) % a->snapshot_every == 0)
-            kl__slabs_store(
-                state_of(job, a->snapshots, job->first_snapshot[seq] + (t + n) / a->snapshot_every - 1, head), x->slabs,
-                a->state_layout, s->K, s->V, c.first_slab, c.n_slab);
+    const struct kl__columns *c = &k->c;
+    ptrdiff_t head_floats = (ptrdiff_t)c->n_slab * s->K * KL_SLAB;
+    for (int h = 0; h < k->n_head; h++)
+        kl__slabs_load(x->slabs + h * head_floats, state_of(job, a->state_in, k->seq, k->first_head + h),
+                       a->state_layout, s->K, s->V, c->first_slab, c->n_slab);
+    for (struct place p = {k->start, 0}; p.t < k->end; p = next_place(job, k, p)) {
+        float *slabs = x->slabs + p.head * head_floats;
+        run_chunk(job, k, p, slabs, x);
+        int64_t done = p.t + s->chunk - k->start;
+        if (kl__present(a->snapshots) && done % a->snapshot_every == 0 && k->start + done <= k->end)
+            kl__slabs_store(state_of(job, a->snapshots, job->first_snapshot[k->seq] + done / a->snapshot_every - 1,
+                                     k->first_head + p.head),
+                            slabs, a->state_layout, s->K, s->V, c->first_slab, c->n_slab);
     }
-    if (kl__present(a->state_out))
-        kl__slabs_store(state_of(job, a->state_out, seq, head), x->slabs, a->state_layout, s->K, s->V, c.first_slab,
-                        c.n_slab);
+    for (int h = 0; kl__present(a->state_out) && h < k->n_head; h++)
+        kl__slabs_store(state_of(job, a->state_out, k->seq, k->first_head + h), x->slabs + h * head_floats,
+                        a->state_layout, s->K, s->V, c->first_slab, c->n_slab);
 }
 
 /* ------------------------------------------------------------------------------------------------- recurrent -- */
@@ -112,28 +180,41 @@ static void run_steps(const struct job *job, int64_t seq, int64_t head, struct s
     }
 }
 
+static int64_t tasks_per_sequence(const struct job *job)
+{
+    return (job->s.HV + job->heads_per_task - 1) / job->heads_per_task;
+}
+
 static void run_task(void *arg, int64_t task, int thread)
 {
     const struct job *job = arg;
     struct kl__carver c = kl__carver(job->a->work);
     struct scratch x = {0};
     int64_t *first_snapshot;
-    carve_work(&c, job->a, &job->s, thread + 1, &first_snapshot, &x);
-    int64_t unit = task / job->split.n_group, seq = unit / job->s.HV, head = unit % job->s.HV;
+    carve_work(&c, job, thread + 1, &first_snapshot, &x);
     int group = (int)(task % job->split.n_group);
-    int64_t length = kl__seq_tokens(job->a->cu_seqlens, seq, job->s.T);
-    bool steps = job->a->path == KL_PATH_RECURRENT || (job->a->path == KL_PATH_AUTO && length == 1);
+    int64_t unit = task / job->split.n_group, per_seq = tasks_per_sequence(job);
+    struct task k = {.seq = unit / per_seq, .first_head = unit % per_seq * job->heads_per_task};
+    int64_t heads_left = job->s.HV - k.first_head;
+    k.n_head = heads_left < job->heads_per_task ? (int)heads_left : job->heads_per_task;
+    k.start = kl__seq_start(job->a->cu_seqlens, k.seq, job->s.T);
+    k.end = kl__seq_start(job->a->cu_seqlens, k.seq + 1, job->s.T);
+    k.c = kl__columns_of(job->split, group, job->s.V);
+    bool steps = job->a->path == KL_PATH_RECURRENT || (job->a->path == KL_PATH_AUTO && k.end - k.start == 1);
     if (!steps)
-        run_chunks(job, seq, head, group, &x);
+        run_chunks(job, &k, &x);
     else if (group == 0)
-        run_steps(job, seq, head, &x);
+        for (int h = 0; h < k.n_head; h++)
+            run_steps(job, k.seq, k.first_head + h, &x);
 }
 
 static struct job make_job(const kl_backend *be, const kl_kda_args *a)
 {
     const struct kl__kernels *k = kl__cpu_kernels(be);
     struct job job = {.k = k, .a = a, .s = kl__kda_shape(a), .slabs = k->kda_slabs};
-    job.split = kl__split_columns(job.s.n_seq * job.s.HV, kl_pool_threads(be->pool), kl__n_slab(job.s.V));
+    int n_thread = kl_pool_threads(be->pool);
+    job.heads_per_task = kl__heads_per_task(job.s.n_seq, job.s.HV, n_thread);
+    job.split = kl__split_columns(job.s.n_seq * tasks_per_sequence(&job), n_thread, kl__n_slab(job.s.V));
     return job;
 }
 
@@ -143,13 +224,13 @@ kl_status kl__cpu_kda(const kl_backend *be, const kl_kda_args *a, kl_error *err)
     struct job job = make_job(be, a);
     struct kl__carver c = kl__carver(a->work);
     struct scratch none;
-    carve_work(&c, a, &job.s, 0, &job.first_snapshot, &none);
+    carve_work(&c, &job, 0, &job.first_snapshot, &none);
     int64_t n_snapshot = 0;
     for (int64_t seq = 0; kl__present(a->snapshots) && seq < job.s.n_seq; seq++) {
         job.first_snapshot[seq] = n_snapshot;
         n_snapshot += kl__seq_tokens(a->cu_seqlens, seq, job.s.T) / a->snapshot_every;
     }
-    kl__pool_run(be->pool, job.s.n_seq * job.s.HV * job.split.n_group, run_task, &job);
+    kl__pool_run(be->pool, job.s.n_seq * tasks_per_sequence(&job) * job.split.n_group, run_task, &job);
     return KL_OK;
 }
 
@@ -159,5 +240,5 @@ size_t kl__cpu_kda_workspace(const kl_backend *be, const kl_kda_args *a)
     struct kl__carver c = {0};
     struct scratch x;
     int64_t *first_snapshot;
-    return carve_work(&c, a, &job.s, kl_pool_threads(be->pool), &first_snapshot, &x);
+    return carve_work(&c, &job, kl_pool_threads(be->pool), &first_snapshot, &x);
 }

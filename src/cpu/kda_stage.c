@@ -20,8 +20,8 @@ void kl__kda_stage_carve(struct kl__carver *c, const struct kl__kda_shape *s, st
 {
     size_t rows = (size_t)s->chunk * (size_t)s->ld;
     struct kl__kda_chunk *x = &stage->chunk;
-    stage->q = kl__carve(c, rows, sizeof(float));
-    stage->k = kl__carve(c, rows, sizeof(float));
+    stage->q_rows = kl__carve(c, rows, sizeof(float));
+    stage->k_rows = kl__carve(c, rows, sizeof(float));
     stage->alpha = kl__carve(c, rows, sizeof(float));
     stage->raw = kl__carve(c, (size_t)s->ld, sizeof(float));
     x->kd = kl__carve(c, rows, sizeof(float));
@@ -62,17 +62,28 @@ static void decay_row(const struct kl__kernels *k, const kl_kda_args *a, const s
         alpha[i] = 1;
 }
 
+/* Rows of q or k after the norm; *ld is their distance. */
+static const float *key_rows(const struct kl__kernels *k, const kl_kda_args *a, const struct kl__kda_shape *s,
+                             kl_tensor x, float *rows, ptrdiff_t *ld, int64_t t0, int n, int64_t head)
+{
+    if (x.dtype == KL_F32 && !a->qk_l2norm && s->K == s->ld) {
+        *ld = (ptrdiff_t)kl__pitch(x);
+        return kl__head_row(x, t0, head);
+    }
+    *ld = s->ld;
+    kl__head_rows(k, rows, s->ld, x, t0, n, head);
+    for (int r = 0; a->qk_l2norm && r < n; r++)
+        k->l2norm_row(rows + r * s->ld, rows + r * s->ld, s->K, 1e-6f);
+    return rows;
+}
+
 void kl__kda_stage_rows(const struct kl__kernels *k, const kl_kda_args *a, const struct kl__kda_shape *s,
                         struct kl__kda_stage *stage, int64_t t0, int n, int64_t head)
 {
     int64_t key_head = head / (s->HV / s->H);
-    kl__head_rows(k, stage->q, s->ld, a->q, t0, n, key_head);
-    kl__head_rows(k, stage->k, s->ld, a->k, t0, n, key_head);
+    stage->q = key_rows(k, a, s, a->q, stage->q_rows, &stage->ldq, t0, n, key_head);
+    stage->k = key_rows(k, a, s, a->k, stage->k_rows, &stage->ldk, t0, n, key_head);
     for (int r = 0; r < n; r++) {
-        if (a->qk_l2norm) {
-            k->l2norm_row(stage->q + r * s->ld, stage->q + r * s->ld, s->K, 1e-6f);
-            k->l2norm_row(stage->k + r * s->ld, stage->k + r * s->ld, s->K, 1e-6f);
-        }
         decay_row(k, a, s, stage->alpha + r * s->ld, stage->raw, t0 + r, head);
         stage->chunk.beta[r] = write_strength(a, t0 + r, head);
     }
@@ -83,5 +94,5 @@ void kl__kda_stage_chunk(const struct kl__kernels *k, const kl_kda_args *a, cons
                          struct kl__kda_stage *stage, int64_t t0, int n, int64_t head)
 {
     kl__kda_stage_rows(k, a, s, stage, t0, n, head);
-    k->kda_prep(&stage->chunk, stage->q, stage->k, stage->alpha, s->scale);
+    k->kda_prep(&stage->chunk, stage->q, stage->ldq, stage->k, stage->ldk, stage->alpha, s->scale);
 }

@@ -14,8 +14,11 @@ struct kl__kda_shape {
 };
 
 struct kl__kda_stage {
-    float *q, *k, *alpha; /* [chunk][ld]; q and k after the L2 norm */
-    float *raw;           /* [ld] one row of a bf16 gate */
+    const float *q, *k; /* rows of a chunk after the L2 norm: the tensors' own where they can be, else q_rows, k_rows */
+    ptrdiff_t ldq, ldk;
+    float *q_rows, *k_rows; /* [chunk][ld] */
+    float *alpha;           /* [chunk][ld] */
+    float *raw;             /* [ld] one row of a bf16 gate */
     struct kl__kda_chunk chunk;
 };
 

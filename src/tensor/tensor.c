@@ -25,19 +25,6 @@ const char *kl_dtype_name(kl_dtype dtype)
     return is_dtype(dtype) ? dtypes[dtype].name : "?";
 }
 
-int64_t kl__row_elements(kl_tensor t)
-{
-    int64_t n = 1;
-    for (int i = 1; i < t.n_dim; i++)
-        n *= t.dim[i];
-    return n;
-}
-
-int64_t kl__pitch(kl_tensor t)
-{
-    return t.pitch ? t.pitch : kl__row_elements(t);
-}
-
 static size_t span_bytes(kl_tensor t)
 {
     if (!kl__present(t) || t.dim[0] == 0 || kl__row_elements(t) == 0)

@@ -10,9 +10,18 @@ static inline bool kl__present(kl_tensor t)
 }
 
 /** Elements of one entry of dim[0]. */
-int64_t kl__row_elements(kl_tensor t);
+static inline int64_t kl__row_elements(kl_tensor t)
+{
+    int64_t n = 1;
+    for (int i = 1; i < t.n_dim; i++)
+        n *= t.dim[i];
+    return n;
+}
 /** Elements from one entry of dim[0] to the next. */
-int64_t kl__pitch(kl_tensor t);
+static inline int64_t kl__pitch(kl_tensor t)
+{
+    return t.pitch ? t.pitch : kl__row_elements(t);
+}
 /** True when the two views share at least one byte (of their spans: the gaps of a pitch count). */
 bool kl__overlap(kl_tensor a, kl_tensor b);
 /** True when the two views are the very same elements. */

@@ -32,9 +32,11 @@ struct kl__kda_chunk {
     float *beta;  /* [n] write strengths */
 };
 
-/** Fills c->kd qd ku A P gamma from q, k [n][ld] and the decays alpha [n][ld] (in [0,1], 1 from K to ld).
- *  c->n, K, ld and c->beta are set by the caller.  The arrays overlap nothing. */
-typedef void kl__kda_prep_fn(struct kl__kda_chunk *c, const float *q, const float *k, const float *alpha, float scale);
+/** Fills c->kd qd ku A P gamma from n rows of q (ldq apart) and k (ldk apart), each of ld floats with zeros behind K, and
+ *  the decays alpha [n][ld] (in [0,1], 1 from K to ld).  c->n, K, ld and c->beta are set by the caller.  The arrays
+ *  overlap nothing; q and k need no alignment. */
+typedef void kl__kda_prep_fn(struct kl__kda_chunk *c, const float *q, ptrdiff_t ldq, const float *k, ptrdiff_t ldk,
+                             const float *alpha, float scale);
 
 /** Runs the chunk on `n_slab` consecutive slabs S [n_slab][K][KL_SLAB], in place:
  *      u_r = beta_r (v_r - S^T kd_r - sum_{i<r} A_ri u_i)      (rule ADD: u_r = beta_r v_r)

@@ -4,7 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-void kl__kda_prep_ref(struct kl__kda_chunk *c, const float *q, const float *k, const float *alpha, float scale)
+void kl__kda_prep_ref(struct kl__kda_chunk *c, const float *q, ptrdiff_t ldq, const float *k, ptrdiff_t ldk,
+                      const float *alpha, float scale)
 {
     ptrdiff_t ld = c->ld;
     for (ptrdiff_t j = 0; j < ld; j++)
@@ -12,9 +13,9 @@ void kl__kda_prep_ref(struct kl__kda_chunk *c, const float *q, const float *k, c
     for (int r = 0; r < c->n; r++) {
         for (ptrdiff_t j = 0; j < ld; j++) {
             c->gamma[j] *= alpha[r * ld + j];
-            c->kd[r * ld + j] = c->gamma[j] * k[r * ld + j];
-            c->qd[r * ld + j] = scale * c->gamma[j] * q[r * ld + j];
-            c->ku[r * ld + j] = k[r * ld + j];
+            c->kd[r * ld + j] = c->gamma[j] * k[r * ldk + j];
+            c->qd[r * ld + j] = scale * c->gamma[j] * q[r * ldq + j];
+            c->ku[r * ld + j] = k[r * ldk + j];
         }
         /* Rows i < r of ku have decayed through token r-1; now through r. */
         for (int i = 0; i <= r; i++) {
@@ -22,8 +23,8 @@ void kl__kda_prep_ref(struct kl__kda_chunk *c, const float *q, const float *k, c
             for (ptrdiff_t j = 0; j < ld; j++) {
                 if (i < r)
                     c->ku[i * ld + j] *= alpha[r * ld + j];
-                kk += k[r * ld + j] * c->ku[i * ld + j];
-                qk += q[r * ld + j] * c->ku[i * ld + j];
+                kk += k[r * ldk + j] * c->ku[i * ld + j];
+                qk += q[r * ldq + j] * c->ku[i * ld + j];
             }
             if (i < r)
                 c->A[r * KL_CHUNK_MAX + i] = kk;

@@ -38,7 +38,8 @@ static inline __attribute__((always_inline)) void meet_block(float *ku, ptrdiff_
     qk[r] = y;
 }
 
-void KL_VARIANT(kda_prep)(struct kl__kda_chunk *c, const float *q, const float *k, const float *alpha, float scale)
+void KL_VARIANT(kda_prep)(struct kl__kda_chunk *c, const float *q, ptrdiff_t ldq, const float *k, ptrdiff_t ldk,
+                          const float *alpha, float scale)
 {
     vf kk[KL_CHUNK_MAX + KL_LANES], qk[KL_CHUNK_MAX + KL_LANES];
     ptrdiff_t ld = c->ld;
@@ -46,17 +47,17 @@ void KL_VARIANT(kda_prep)(struct kl__kda_chunk *c, const float *q, const float *
         vf gamma = vset(1);
         for (int r = 0; r < c->n; r++) {
             gamma *= vload(alpha + r * ld + j);
-            vstore(c->kd + r * ld + j, gamma * vload(k + r * ld + j));
-            vstore(c->qd + r * ld + j, scale * gamma * vload(q + r * ld + j));
+            vstore(c->kd + r * ld + j, gamma * vload(k + r * ldk + j));
+            vstore(c->qd + r * ld + j, scale * gamma * vload(q + r * ldq + j));
         }
         vstore(c->gamma + j, gamma);
     }
     for (int r = 0; r < c->n; r++) {
         ptrdiff_t j = 0;
         for (; j + MAX_BLOCK * KL_LANES <= ld; j += MAX_BLOCK * KL_LANES)
-            meet_block(c->ku + j, ld, q + r * ld + j, k + r * ld + j, alpha + r * ld + j, kk, qk, r, MAX_BLOCK, j == 0);
+            meet_block(c->ku + j, ld, q + r * ldq + j, k + r * ldk + j, alpha + r * ld + j, kk, qk, r, MAX_BLOCK, j == 0);
         for (; j < ld; j += KL_LANES)
-            meet_block(c->ku + j, ld, q + r * ld + j, k + r * ld + j, alpha + r * ld + j, kk, qk, r, 1, j == 0);
+            meet_block(c->ku + j, ld, q + r * ldq + j, k + r * ldk + j, alpha + r * ld + j, kk, qk, r, 1, j == 0);
         store_sums(c->A + r * KL_CHUNK_MAX, kk, r, 1);
         store_sums(c->P + r * KL_CHUNK_MAX, qk, r + 1, scale);
     }

@@ -110,11 +110,13 @@ static inline vf vmax(vf a, vf b)
 #endif
 }
 /** exp(x) to 2 units in the last place where the result is a normal number; 0 for -infinity and for what is far below
- *  the smallest one, infinity above 88.8, NaN for NaN.  x is split as n ln 2 + r by Cody and Waite (ln 2 in two parts);
+ *  the smallest one, infinity above 89, NaN for NaN.  x is split as n ln 2 + r by Cody and Waite (ln 2 in two parts);
  *  exp(r) is a polynomial of degree 6 on [-ln2/2, ln2/2]. */
+#define EXP_LOW -120.0f  /* exp of it is 0 in f32 */
+#define EXP_HIGH 89.0f   /* and infinity */
 static inline vf vexp(vf x)
 {
-    x = vmin(vset(88.8f), vmax(vset(-88.0f), x)); /* exp(-88) is below the normal numbers; NaN passes through */
+    x = vmin(vset(EXP_HIGH), vmax(vset(EXP_LOW), x)); /* NaN passes through */
     vf shifted = x * 1.44269504089f + 12582912.0f; /* 1.5 * 2^23: the integer lands in the low bits */
     vf n = shifted - 12582912.0f;
     vf r = x - n * 0.693359375f;
@@ -126,9 +128,13 @@ static inline vf vexp(vf x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
-    /* 2^n in two steps, since n reaches 128; for n = -127 the exponent field of the first is 0: the result is 0. */
-    vi whole = (vi)shifted - 0x4b400000, rest = whole >> 31 | 1;
-    return p * (vf)((whole - rest + 127) << 23) * (vf)((rest + 127) << 23);
+#if defined(__AVX512F__) && KL_LANES == 16
+    return _mm512_scalef_ps(p, n);
+#else
+    /* 2^n in two steps, since n leaves the range of one; each factor has an exponent in -127 .. 127. */
+    vi whole = (vi)shifted - 0x4b400000, half = whole >> 1;
+    return p * (vf)((half + 127) << 23) * (vf)((whole - half + 127) << 23);
+#endif
 }
 /** log(1 + u) for u in [0, 1], to 2 units in the last place also where u is small:
  *  2 atanh(s) with s = u / (2 + u) <= 1/3, as its series in s^2. */
