@@ -2,12 +2,12 @@
  * columns of one head:
  *
  *     chunkwise    slabs <- state_in, for each head
- *                  for each block of tokens, for each head, for each chunk of the block:
+ *                  for each chunk of tokens, for each head:
  *                      stage q, k, decay, beta;  prep (no state in it);  slabs: o, state
  *                  slabs -> snapshots on the way, state_out at the end
  *     recurrent    state_out <- state_in, then one step a token on it
  *
- * Heads take turns block by block because rows of a head lie H K apart: a memory page holds the rows of several heads,
+ * Heads take turns chunk by chunk because rows of a head lie H K apart: a memory page holds the rows of several heads,
  * and going through a long sequence head by head would meet each page anew, once a head.
  * Value columns never meet, so cutting them changes no bit. */
 #include "base/memory.h"
@@ -21,8 +21,6 @@
 #include "ops/recurrence.h"
 
 #include <string.h>
-
-enum { TOKENS_PER_BLOCK = 128 }; /* a multiple of every chunk: tokens that one head works off before the next */
 
 struct job {
     const struct kl__kernels *k;
@@ -75,13 +73,7 @@ struct place {
 
 static struct place next_place(const struct job *job, const struct task *k, struct place p)
 {
-    int64_t block = p.t - (p.t - k->start) % TOKENS_PER_BLOCK, block_end = block + TOKENS_PER_BLOCK;
-    p.t += job->s.chunk;
-    if (p.t < block_end && p.t < k->end)
-        return p;
-    if (++p.head < k->n_head)
-        return (struct place){block, p.head};
-    return (struct place){block_end, 0};
+    return p.head + 1 < k->n_head ? (struct place){p.t, p.head + 1} : (struct place){p.t + job->s.chunk, 0};
 }
 
 static void fetch_row(kl_tensor x, int64_t t, int64_t h, int64_t first, int64_t n)

@@ -14,6 +14,7 @@
 enum {
     KL_SLAB = 16,      /* value columns of a slab */
     KL_CHUNK_MAX = 64, /* tokens of a chunk */
+    KL_HEAD_MAX = 4096, /* channels of a head */
     KL_ROWS = 8,       /* rows that arrays over tokens are padded to */
 };
 
@@ -49,7 +50,7 @@ typedef void kl__kda_slabs_fn(float *S, float *o, ptrdiff_t ldo, float *u, ptrdi
 
 /** One token, one head, state in rows S [K][V] (64-byte alignment is not needed), in place:
  *      S <- diag(alpha) S;   u = beta (v - S^T k)  (ADD: beta v);   S <- S + k u^T;   o = scale S^T q
- *  o, v [V]; q, k, alpha [K]; o overlaps nothing. */
+ *  o, v [V]; q, k, alpha [K], K <= KL_HEAD_MAX; o overlaps nothing. */
 typedef void kl__kda_step_fn(float *o, float *S, const float *q, const float *k, const float *v, const float *alpha,
                              float beta, float scale, int64_t K, int64_t V, kl_rule rule);
 /** The same on a state S [V][K]. */

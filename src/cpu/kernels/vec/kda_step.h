@@ -77,30 +77,65 @@ void KL_VARIANT(kda_step)(float *o, float *S, const float *q, const float *k, co
         step_rest(o + j, S + j, q, k, v + j, alpha, beta, scale, qk, K, V, rule, V - j);
 }
 
-/* Rows of the state are value columns here: each is read, changed and stored in one go. */
+/* Rows of the state are value columns here: each is read once, changed and stored, so that any memory is read once and
+ * written once, in order.  The sums of neighbouring rows overlap in the pipeline.
+ *     s = alpha . row;   x = s . k,  y = s . q;   u = beta (v - x);   o = scale (y + (q . k) u);   row <- s + u k */
+static void step_row(float *o, float *row, const float *q, const float *k, const float *alpha, float v, float beta,
+                     float scale, float qk, int64_t K, kl_rule rule)
+{
+    vf x = {0}, y = {0};
+    int64_t i = 0;
+    for (; i + KL_LANES <= K; i += KL_LANES) {
+        vf s = vload(row + i) * vload(alpha + i);
+        x += s * vload(k + i);
+        y += s * vload(q + i);
+    }
+    if (i < K) {
+        vf s = vload_part(row + i, K - i) * vload_part(alpha + i, K - i);
+        x += s * vload_part(k + i, K - i);
+        y += s * vload_part(q + i, K - i);
+    }
+    float u = beta * (rule == KL_RULE_DELTA ? v - vsum(x) : v);
+    *o = scale * (vsum(y) + qk * u);
+    for (i = 0; i + KL_LANES <= K; i += KL_LANES)
+        vstore(row + i, vload(row + i) * vload(alpha + i) + u * vload(k + i));
+    for (; i < K; i++)
+        row[i] = row[i] * alpha[i] + u * k[i];
+}
+
+/* Rows of exactly WHOLE vectors: the row, q, k and alpha stay in registers. */
+enum { WHOLE = 8 };
+static void step_whole_rows(float *o, float *S, const float *q, const float *k, const float *v, const float *alpha,
+                            float beta, float scale, float qk, int64_t V, kl_rule rule)
+{
+    vf a[WHOLE], kk[WHOLE], qq[WHOLE], s[WHOLE];
+    for (int j = 0; j < WHOLE; j++) {
+        a[j] = vload(alpha + j * KL_LANES);
+        kk[j] = vload(k + j * KL_LANES);
+        qq[j] = vload(q + j * KL_LANES);
+    }
+    for (int64_t column = 0; column < V; column++) {
+        float *row = S + column * WHOLE * KL_LANES;
+        vf x[2] = {0}, y[2] = {0};
+        for (int j = 0; j < WHOLE; j++) {
+            s[j] = vload(row + j * KL_LANES) * a[j];
+            x[j % 2] += s[j] * kk[j];
+            y[j % 2] += s[j] * qq[j];
+        }
+        float u = beta * (rule == KL_RULE_DELTA ? v[column] - vsum(x[0] + x[1]) : v[column]);
+        o[column] = scale * (vsum(y[0] + y[1]) + qk * u);
+        for (int j = 0; j < WHOLE; j++)
+            vstore(row + j * KL_LANES, s[j] + u * kk[j]);
+    }
+}
+
 void KL_VARIANT(kda_step_vk)(float *o, float *S, const float *q, const float *k, const float *v, const float *alpha,
                              float beta, float scale, int64_t K, int64_t V, kl_rule rule)
 {
     float qk = dot(q, k, K);
-    for (int64_t j = 0; j < V; j++) {
-        float *row = S + j * K;
-        vf x = {0}, y = {0};
-        int64_t i = 0;
-        for (; i + KL_LANES <= K; i += KL_LANES) {
-            vf s = vload(row + i) * vload(alpha + i);
-            x += s * vload(k + i);
-            y += s * vload(q + i);
-        }
-        if (i < K) {
-            vf s = vload_part(row + i, K - i) * vload_part(alpha + i, K - i);
-            x += s * vload_part(k + i, K - i);
-            y += s * vload_part(q + i, K - i);
-        }
-        float u = beta * (rule == KL_RULE_DELTA ? v[j] - vsum(x) : v[j]);
-        o[j] = scale * (vsum(y) + qk * u);
-        for (i = 0; i + KL_LANES <= K; i += KL_LANES)
-            vstore(row + i, vload(row + i) * vload(alpha + i) + u * vload(k + i));
-        for (; i < K; i++)
-            row[i] = row[i] * alpha[i] + u * k[i];
-    }
+    if (K == WHOLE * KL_LANES)
+        step_whole_rows(o, S, q, k, v, alpha, beta, scale, qk, V, rule);
+    else
+        for (int64_t j = 0; j < V; j++)
+            step_row(o + j, S + j * K, q, k, alpha, v[j], beta, scale, qk, K, rule);
 }
