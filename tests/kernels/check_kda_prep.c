@@ -4,6 +4,7 @@ struct args {
     struct kl__kda_chunk chunk;
     float *A, *P; /* out [n][n]: the defined part of the chunk's A and P, zeros elsewhere */
     const float *q, *k, *alpha;
+    ptrdiff_t ldq, ldk;
     float scale;
 };
 
@@ -11,7 +12,7 @@ static void call(kc_any_fn *fn, const void *args)
 {
     const struct args *a = args;
     struct kl__kda_chunk chunk = a->chunk;
-    ((kl__kda_prep_fn *)fn)(&chunk, a->q, a->k, a->alpha, a->scale);
+    ((kl__kda_prep_fn *)fn)(&chunk, a->q, a->ldq, a->k, a->ldk, a->alpha, a->scale);
     for (int r = 0; r < chunk.n; r++)
         for (int i = 0; i < chunk.n; i++) {
             a->A[r * chunk.n + i] = i < r ? chunk.A[r * KL_CHUNK_MAX + i] : 0;
@@ -23,7 +24,7 @@ static struct args operands(kc *c, int n, int K, enum kc_fill decay)
 {
     enum { ROW = KL_CHUNK_MAX };
     ptrdiff_t ld = (K + 15) / 16 * 16;
-    struct args a = {.chunk = {.n = n, .K = K, .ld = ld}, .scale = 0.125f};
+    struct args a = {.chunk = {.n = n, .K = K, .ld = ld}, .ldq = ld, .ldk = ld, .scale = 0.125f};
     a.A = kc_out(c, "A", n * n, 2e-5);
     a.P = kc_out(c, "P", n * n, 2e-5);
     kc_align(c, 64);

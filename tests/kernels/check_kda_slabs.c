@@ -20,7 +20,12 @@ static void call(kc_any_fn *fn, const void *args)
     ((kl__kda_slabs_fn *)fn)(a->S, a->o, a->ldo, a->u, a->ldu, &a->chunk, a->v, a->ldv, a->n_slab, a->rule);
 }
 
-/* A chunk as the mathematics makes it, from unit-length keys.  What is undefined in it is NaN. */
+static int rows_of(int n)
+{
+    return (n + KL_ROWS - 1) / KL_ROWS * KL_ROWS;
+}
+
+/* A chunk as the mathematics makes it, from unit-length keys.  What is undefined in it is NaN, also the rows past n. */
 static struct kl__kda_chunk chunk_of(kc *c, int n, int K, enum kc_fill decay, float beta)
 {
     ptrdiff_t ld = (K + 15) / 16 * 16;
@@ -31,18 +36,22 @@ static struct kl__kda_chunk chunk_of(kc *c, int n, int K, enum kc_fill decay, fl
     for (ptrdiff_t j = 0; n > 3 && j < ld; j++)
         k[3 * ld + j] = k[ld + j]; /* a key that comes twice */
     float *alpha = kc_in_rows(c, "alpha", n, K, ld, decay, 1);
-    chunk.kd = kc_in(c, "kd", n * ld, KC_ZERO);
-    chunk.qd = kc_in(c, "qd", n * ld, KC_ZERO);
+    chunk.kd = kc_in(c, "kd", rows_of(n) * ld, KC_ZERO);
+    chunk.qd = kc_in(c, "qd", rows_of(n) * ld, KC_ZERO);
     chunk.ku = kc_in(c, "ku", n * ld, KC_ZERO);
     chunk.gamma = kc_in(c, "gamma", ld, KC_ZERO);
-    chunk.A = kc_in(c, "A", n * KL_CHUNK_MAX, KC_ZERO);
-    chunk.P = kc_in(c, "P", n * KL_CHUNK_MAX, KC_ZERO);
-    chunk.beta = kc_in(c, "beta", n, KC_UNIT);
+    chunk.A = kc_in(c, "A", rows_of(n) * KL_CHUNK_MAX, KC_ZERO);
+    chunk.P = kc_in(c, "P", rows_of(n) * KL_CHUNK_MAX, KC_ZERO);
+    chunk.beta = kc_in(c, "beta", rows_of(n), KC_UNIT);
     for (int r = 0; beta >= 0 && r < n; r++)
         chunk.beta[r] = beta;
-    for (int i = 0; i < n * KL_CHUNK_MAX; i++)
+    for (int r = n; r < rows_of(n); r++)
+        chunk.beta[r] = NAN;
+    for (ptrdiff_t i = n * ld; i < rows_of(n) * ld; i++)
+        chunk.kd[i] = chunk.qd[i] = NAN;
+    for (int i = 0; i < rows_of(n) * KL_CHUNK_MAX; i++)
         chunk.A[i] = chunk.P[i] = NAN;
-    kl__kda_prep_ref(&chunk, q, k, alpha, 1 / sqrtf((float)K));
+    kl__kda_prep_ref(&chunk, q, ld, k, ld, alpha, 1 / sqrtf((float)K));
     return chunk;
 }
 
