@@ -41,7 +41,7 @@ static struct kl__kda_chunk chunk_of(kc *c, int n, int K, enum kc_fill decay)
     chunk.A = pairs(c, "A", n, false);
     chunk.P = pairs(c, "P", n, true);
     chunk.beta = kc_in(c, "beta", n, KC_UNIT);
-    kl__kda_prep_ref(&chunk, q, k, alpha, 1 / sqrtf((float)K));
+    kl__kda_prep_ref(&chunk, q, ld, k, ld, alpha, 1 / sqrtf((float)K));
     return chunk;
 }
 
