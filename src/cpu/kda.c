@@ -205,6 +205,7 @@ static struct job make_job(const kl_backend *be, const kl_kda_args *a)
     const struct kl__kernels *k = kl__cpu_kernels(be);
     struct job job = {.k = k, .a = a, .s = kl__kda_shape(a), .slabs = k->kda_slabs};
     int n_thread = kl_pool_threads(be->pool);
+    job.s.in_place = true;
     job.heads_per_task = kl__heads_per_task(job.s.n_seq, job.s.HV, n_thread);
     job.split = kl__split_columns(job.s.n_seq * tasks_per_sequence(&job), n_thread, kl__n_slab(job.s.V));
     return job;

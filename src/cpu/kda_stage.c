@@ -66,7 +66,7 @@ static void decay_row(const struct kl__kernels *k, const kl_kda_args *a, const s
 static const float *key_rows(const struct kl__kernels *k, const kl_kda_args *a, const struct kl__kda_shape *s,
                              kl_tensor x, float *rows, ptrdiff_t *ld, int64_t t0, int n, int64_t head)
 {
-    if (x.dtype == KL_F32 && !a->qk_l2norm && s->K == s->ld) {
+    if (s->in_place && x.dtype == KL_F32 && !a->qk_l2norm && s->K == s->ld) {
         *ld = (ptrdiff_t)kl__pitch(x);
         return kl__head_row(x, t0, head);
     }

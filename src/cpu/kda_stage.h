@@ -11,6 +11,7 @@ struct kl__kda_shape {
     ptrdiff_t ld; /* floats of a staged row of K channels */
     int chunk;
     float scale;
+    bool in_place; /* q and k may be used where they lie, rows ldq and ldk apart; else they are staged, ld apart */
 };
 
 struct kl__kda_stage {

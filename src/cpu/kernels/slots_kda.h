@@ -2,8 +2,9 @@
  *
  *  A chunk is n <= KL_CHUNK_MAX tokens.  Rows of K channels lie `ld` apart (a multiple of 16, >= K) with zeros from K
  *  to ld; arrays are 64-byte aligned.  Arrays over the n tokens of a chunk have room for n rounded up to KL_ROWS rows:
- *  kernels work on whole tiles of tokens and may read, never use, the rows past n.  The state of a head is cut into slabs of KL_SLAB value columns, each a dense
- *  [K][KL_SLAB] block: matrix products then run on 8 KiB that stay in the first-level cache, and lanes are columns. */
+ *  kernels work on whole tiles of tokens and may read, never use, the rows past n.
+ *  The state of a head is cut into slabs of KL_SLAB value columns, each a dense [K][KL_SLAB] block: matrix products then
+ *  run on 8 KiB that stay in the first-level cache, and lanes are columns. */
 #ifndef KL_CPU_SLOTS_KDA_H
 #define KL_CPU_SLOTS_KDA_H
 
@@ -33,8 +34,8 @@ struct kl__kda_chunk {
     float *beta;  /* [n] write strengths */
 };
 
-/** Fills c->kd qd ku A P gamma from n rows of q (ldq apart) and k (ldk apart), each of ld floats with zeros behind K, and
- *  the decays alpha [n][ld] (in [0,1], 1 from K to ld).  c->n, K, ld and c->beta are set by the caller.  The arrays
+/** Fills c->kd qd ku A P gamma from n rows of q (ldq apart) and k (ldk apart), each of ld floats with zeros behind K,
+ *  and the decays alpha [n][ld] (in [0,1], 1 from K to ld).  c->n, K, ld and c->beta are set by the caller.  The arrays
  *  overlap nothing; q and k need no alignment. */
 typedef void kl__kda_prep_fn(struct kl__kda_chunk *c, const float *q, ptrdiff_t ldq, const float *k, ptrdiff_t ldk,
                              const float *alpha, float scale);

@@ -53,11 +53,12 @@ void KL_VARIANT(kda_prep)(struct kl__kda_chunk *c, const float *q, ptrdiff_t ldq
         vstore(c->gamma + j, gamma);
     }
     for (int r = 0; r < c->n; r++) {
+        const float *qr = q + r * ldq, *kr = k + r * ldk, *alpha_r = alpha + r * ld;
         ptrdiff_t j = 0;
         for (; j + MAX_BLOCK * KL_LANES <= ld; j += MAX_BLOCK * KL_LANES)
-            meet_block(c->ku + j, ld, q + r * ldq + j, k + r * ldk + j, alpha + r * ld + j, kk, qk, r, MAX_BLOCK, j == 0);
+            meet_block(c->ku + j, ld, qr + j, kr + j, alpha_r + j, kk, qk, r, MAX_BLOCK, j == 0);
         for (; j < ld; j += KL_LANES)
-            meet_block(c->ku + j, ld, q + r * ldq + j, k + r * ldk + j, alpha + r * ld + j, kk, qk, r, 1, j == 0);
+            meet_block(c->ku + j, ld, qr + j, kr + j, alpha_r + j, kk, qk, r, 1, j == 0);
         store_sums(c->A + r * KL_CHUNK_MAX, kk, r, 1);
         store_sums(c->P + r * KL_CHUNK_MAX, qk, r + 1, scale);
     }

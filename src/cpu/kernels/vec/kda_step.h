@@ -6,7 +6,7 @@
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/vec/vec.h"
 
-enum { MAX_COLUMNS = KL_LANES == 16 ? 8 : 4 }; /* vectors of columns in one sweep: x and y of all of them in registers */
+enum { MAX_COLUMNS = KL_LANES == 16 ? 8 : 4 }; /* vectors of columns in one sweep: their x and y stay in registers */
 
 static inline __attribute__((always_inline)) void step_columns(float *o, float *S, const float *q, const float *k,
                                                                const float *v, const float *alpha, float beta,
