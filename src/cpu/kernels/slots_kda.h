@@ -3,8 +3,8 @@
  *  A chunk is n <= KL_CHUNK_MAX tokens.  Rows of K channels lie `ld` apart (a multiple of 16, >= K) with zeros from K
  *  to ld; arrays are 64-byte aligned.  Arrays over the n tokens of a chunk have room for n rounded up to KL_ROWS rows:
  *  kernels work on whole tiles of tokens and may read, never use, the rows past n.
- *  The state of a head is cut into slabs of KL_SLAB value columns, each a dense [K][KL_SLAB] block: matrix products then
- *  run on 8 KiB that stay in the first-level cache, and lanes are columns. */
+ *  The state of a head is cut into slabs of KL_SLAB value columns, each a dense [K][KL_SLAB] block: matrix products
+ *  then run on 8 KiB that stay in the first-level cache, and lanes are columns. */
 #ifndef KL_CPU_SLOTS_KDA_H
 #define KL_CPU_SLOTS_KDA_H
 
