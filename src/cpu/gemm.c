@@ -1,8 +1,7 @@
-/* A task is a tile of C.  Inside it, blocks of k are walked in order; for each, the tile's columns of B and then blocks
- * of rows of A are packed, and panels are multiplied: a panel of B stays in the first-level cache while the block of A
- * passes from the second.
- * With a single panel of rows (decoding) packed columns would be used once: then A is packed whole, and B goes panel by
- * panel through the first-level cache, each panel over all of k.  The order of summation is the same. */
+/* A task is a tile of C.  Inside it, as many blocks of k as fit are packed for all rows of A, which stay in the second-level
+ * cache, as do the sums; then B goes by panel by panel: each is packed into the first-level cache, multiplied by all of A,
+ * and forgotten.  While that happens the next panel's memory is fetched, so that reading B hides behind arithmetic.
+ * With few rows (decoding) all of k fits, and B is streamed once from end to end.  The order of summation is the same. */
 #include "cpu/gemm.h"
 
 #include "base/memory.h"
@@ -37,15 +36,16 @@ static int64_t ceil_div(int64_t a, int64_t b)
 /* ----------------------------------------------------------------------------------------------------- scratch -- */
 
 struct scratch {
-    float *a, *b; /* packed blocks */
-    float *c;     /* a tile of C before it is rounded to bf16 */
+    float *a; /* panels of A: [blocks of k][panels of rows][k][rows], block_rows * KL__GEMM_K in all */
+    float *b; /* one panel of B: [k][columns] */
+    float *c; /* sums: [panels of columns][rows of the tile][columns], block_rows * block_columns in all */
 };
 
 static struct scratch carve(struct kl__carver *c, struct kl__gemm_sizes s)
 {
     struct scratch scratch;
     scratch.a = kl__carve(c, (size_t)s.block_rows * KL__GEMM_K, sizeof(float));
-    scratch.b = kl__carve(c, (size_t)s.block_columns * KL__GEMM_K, sizeof(float));
+    scratch.b = kl__carve(c, (size_t)s.columns * KL__GEMM_K, sizeof(float));
     scratch.c = kl__carve(c, (size_t)s.block_rows * (size_t)s.block_columns, sizeof(float));
     return scratch;
 }
@@ -74,128 +74,160 @@ struct tile {
     struct kl__gemm_sizes sizes;
     struct scratch scratch;
     int64_t i0, j0, m, n;
-    float *c; /* element (i0, j0), f32 */
-    int64_t c_pitch;
-    bool start; /* c holds what the sums start from */
 };
 
-static void pack(const struct tile *t, float *to, struct kl__matrix x, int64_t i, int64_t k, int n, int width,
-                 int64_t n_k)
+static const char *element(struct kl__matrix x, int64_t i, int64_t k)
 {
     int64_t at = x.transposed ? k * x.pitch + i : i * x.pitch + k;
-    const char *from = (const char *)x.data + at * (int64_t)kl_dtype_bytes(x.dtype);
-    t->kernels->gemm_pack(to, from, x.dtype, x.pitch, x.transposed, n, width, n_k);
+    return (const char *)x.data + at * (int64_t)kl_dtype_bytes(x.dtype);
 }
 
-static void pack_rows(const struct tile *t, float *to, int64_t i, int64_t m, int64_t k, int64_t n_k)
+static int64_t k_left(const struct tile *t, int64_t k)
 {
-    for (int64_t p = 0; p < m; p += t->sizes.rows) {
-        int rows = (int)min64(t->sizes.rows, m - p);
-        pack(t, to + p * n_k, t->g->a, t->i0 + i + p, k, rows, rows, n_k);
+    return min64(KL__GEMM_K, t->g->k - k);
+}
+
+/* Block k of all rows of the tile, panel after panel. */
+static void pack_rows(const struct tile *t, float *to, int64_t k)
+{
+    struct kl__matrix a = t->g->a;
+    for (int64_t p = 0; p < t->m; p += t->sizes.rows) {
+        int64_t row = t->i0 + p;
+        t->kernels->gemm_pack(to + p * k_left(t, k), element(a, row, k), a.dtype, a.pitch, a.transposed, t->g->m - row,
+                              (int)min64(t->sizes.rows, t->m - p), k_left(t, k));
     }
 }
 
-static void pack_columns(const struct tile *t, float *to, int64_t j, int64_t n, int64_t k, int64_t n_k)
+static void pack_columns(const struct tile *t, int64_t j, int64_t k)
 {
-    int width = t->sizes.columns;
-    for (int64_t p = 0; p < n; p += width)
-        pack(t, to + p * n_k, t->g->b, t->j0 + j + p, k, (int)min64(width, n - p), width, n_k);
+    struct kl__matrix b = t->g->b;
+    int64_t column = t->j0 + j;
+    t->kernels->gemm_pack(t->scratch.b, element(b, column, k), b.dtype, b.pitch, b.transposed, t->g->n - column,
+                          t->sizes.columns, k_left(t, k));
 }
 
-/* A packed block of A, m rows from row i, times packed columns of B, n of them from column j. */
-static void multiply_block(const struct tile *t, const float *a, const float *b, int64_t i, int64_t m, int64_t j,
-                           int64_t n, int64_t n_k, bool add)
+/* Memory of the panel of B that comes next: `n` rows of `bytes` each, `step` bytes apart. */
+struct ahead {
+    const char *from;
+    int64_t step, n, bytes;
+};
+
+static struct ahead ahead_of(const struct tile *t, int64_t j, int64_t k)
 {
-    for (int64_t q = 0; q < n; q += t->sizes.columns)
-        for (int64_t p = 0; p < m; p += t->sizes.rows)
-            t->kernels->gemm_tile(t->c + (i + p) * t->c_pitch + j + q, t->c_pitch, a + p * n_k, b + q * n_k, n_k,
-                                  (int)min64(t->sizes.rows, m - p), (int)min64(t->sizes.columns, n - q), add);
+    struct kl__matrix b = t->g->b;
+    int64_t item = (int64_t)kl_dtype_bytes(b.dtype), n = min64(t->sizes.columns, t->n - j);
+    if (n <= 0)
+        return (struct ahead){0};
+    return (struct ahead){.from = element(b, t->j0 + j, k),
+                          .step = b.pitch * item,
+                          .n = b.transposed ? k_left(t, k) : n,
+                          .bytes = (b.transposed ? n : k_left(t, k)) * item};
 }
 
-static void multiply_blocks(const struct tile *t)
+static void fetch(struct ahead ahead, int64_t begin, int64_t end)
 {
-    for (int64_t k = 0; k < t->g->k; k += KL__GEMM_K) {
-        int64_t n_k = min64(KL__GEMM_K, t->g->k - k);
-        pack_columns(t, t->scratch.b, 0, t->n, k, n_k);
-        for (int64_t i = 0; i < t->m; i += t->sizes.block_rows) {
-            int64_t m = min64(t->sizes.block_rows, t->m - i);
-            pack_rows(t, t->scratch.a, i, m, k, n_k);
-            multiply_block(t, t->scratch.a, t->scratch.b, i, m, 0, t->n, n_k, t->start || k > 0);
-        }
+    for (int64_t i = begin; i < end; i++)
+        for (int64_t at = 0; at < ahead.bytes; at += KL_ALIGN)
+            __builtin_prefetch(ahead.from + i * ahead.step + at, 0, 2);
+}
+
+/* All packed rows `a` of block k times the packed panel of columns from j, fetching what is ahead a part at a time. */
+static void multiply_panel(const struct tile *t, const float *a, int64_t j, int64_t k, struct ahead ahead)
+{
+    int64_t n_part = ceil_div(t->m, t->sizes.rows), part = 0;
+    for (int64_t p = 0; p < t->m; p += t->sizes.rows, part++) {
+        fetch(ahead, ahead.n * part / n_part, ahead.n * (part + 1) / n_part);
+        t->kernels->gemm_tile(t->scratch.c + j * t->m + p * t->sizes.columns, a + p * k_left(t, k), t->scratch.b,
+                              k_left(t, k), (int)min64(t->sizes.rows, t->m - p), k > 0);
     }
 }
 
-static void multiply_panel(const struct tile *t)
+/* Packs and multiplies what lies in k0 .. end-1, whole blocks. */
+static void multiply_span(const struct tile *t, int64_t k0, int64_t end)
 {
-    for (int64_t k = 0; k < t->g->k; k += KL__GEMM_K)
-        pack_rows(t, t->scratch.a + k * t->m, 0, t->m, k, min64(KL__GEMM_K, t->g->k - k));
+    for (int64_t k = k0; k < end; k += KL__GEMM_K)
+        pack_rows(t, t->scratch.a + (k - k0) * t->m, k);
     for (int64_t j = 0; j < t->n; j += t->sizes.columns)
-        for (int64_t k = 0; k < t->g->k; k += KL__GEMM_K) {
-            int64_t n_k = min64(KL__GEMM_K, t->g->k - k), n = min64(t->sizes.columns, t->n - j);
-            pack_columns(t, t->scratch.b, j, n, k, n_k);
-            multiply_block(t, t->scratch.a + k * t->m, t->scratch.b, 0, t->m, j, n, n_k, t->start || k > 0);
+        for (int64_t k = k0; k < end; k += KL__GEMM_K) {
+            bool more = k + KL__GEMM_K < end;
+            pack_columns(t, j, k);
+            multiply_panel(t, t->scratch.a + (k - k0) * t->m, j, k,
+                           more ? ahead_of(t, j, k + KL__GEMM_K) : ahead_of(t, j + t->sizes.columns, k0));
         }
 }
 
-static void fill_start(const struct tile *t)
+/* From row i and column j of the tile, as many as a panel has. */
+static void store_panel(const struct tile *t, int64_t i, int64_t j)
 {
     const struct kl__gemm *g = t->g;
-    for (int64_t i = 0; i < t->m; i++) {
-        float *c = t->c + i * t->c_pitch;
-        if (!g->bias)
-            memset(c, 0, (size_t)t->n * sizeof *c);
-        else if (g->bias_dtype == KL_F32)
-            memcpy(c, (const float *)g->bias + t->j0, (size_t)t->n * sizeof *c);
-        else
-            t->kernels->f32_of_bf16(c, (const uint16_t *)g->bias + t->j0, t->n);
+    int n = (int)min64(t->sizes.columns, t->n - j);
+    float wide[64];
+    const float *bias = g->bias ? (const float *)g->bias + t->j0 + j : NULL;
+    if (g->bias && g->bias_dtype == KL_BF16) {
+        t->kernels->f32_of_bf16(wide, (const uint16_t *)g->bias + t->j0 + j, n);
+        bias = wide;
     }
+    int64_t at = (t->i0 + i) * g->c_pitch + t->j0 + j;
+    t->kernels->gemm_store((char *)g->c + at * (int64_t)kl_dtype_bytes(g->c_dtype), g->c_dtype, g->c_pitch,
+                           t->scratch.c + j * t->m + i * t->sizes.columns, bias, g->add, min64(t->sizes.rows, t->m - i),
+                           n);
 }
 
-static void compute_tile(struct tile t)
+/* A few rows at a time from end to end: C is walked as it lies. */
+static void store(const struct tile *t)
 {
-    const struct kl__gemm *g = t.g;
-    bool round = g->c_dtype == KL_BF16;
-    int64_t at = t.i0 * g->c_pitch + t.j0;
-    t.c = round ? t.scratch.c : (float *)g->c + at;
-    t.c_pitch = round ? t.n : g->c_pitch;
-    t.start = g->add || g->bias;
-    if (!g->add && (g->bias || g->k == 0))
-        fill_start(&t);
-    if (t.m <= t.sizes.rows && t.m * g->k <= (int64_t)t.sizes.block_rows * KL__GEMM_K)
-        multiply_panel(&t);
-    else
-        multiply_blocks(&t);
-    for (int64_t i = 0; round && i < t.m; i++)
-        t.kernels->bf16_of_f32((uint16_t *)g->c + at + i * g->c_pitch, t.c + i * t.n, t.n);
+    for (int64_t i = 0; i < t->m; i += t->sizes.rows)
+        for (int64_t j = 0; j < t->n; j += t->sizes.columns)
+            store_panel(t, i, j);
+}
+
+static void compute_tile(const struct tile *t)
+{
+    int64_t span = t->sizes.block_rows / t->m * KL__GEMM_K; /* of k that is packed at once */
+    if (t->g->k == 0)
+        memset(t->scratch.c, 0, (size_t)(t->m * ceil_div(t->n, t->sizes.columns) * t->sizes.columns) * sizeof(float));
+    for (int64_t k = 0; k < t->g->k; k += span)
+        multiply_span(t, k, min64(k + span, t->g->k));
+    store(t);
 }
 
 /* ------------------------------------------------------------------------------------------------ tiles of one C -- */
 
-/* How C is cut.  A tile has one block of columns; its rows can be many blocks, as long as C is f32. */
+/* How C is cut. */
 struct cut {
-    int64_t m, n;     /* of a tile */
+    int64_t m, n;     /* of a tile; m <= block_rows, and its panels of sums fit into the scratch */
     int64_t n_m, n_n; /* tiles */
 };
 
-enum { BLOCKS_OF_ROWS = 4, TILES_PER_THREAD = 4 };
+enum { TILES_PER_THREAD = 4 };
 
-/* Cuts into at least `n_tile` tiles where there is enough to cut.  No result depends on it. */
+/* The smallest multiple of `unit` that cuts `whole` into `n` parts. */
+static int64_t cut_length(int64_t whole, int64_t n, int64_t unit)
+{
+    return ceil_div(ceil_div(whole, n), unit) * unit;
+}
+
+/* Cuts into about `n_tile` tiles, the longer side first: what a tile packs is little against what it multiplies when
+ * both are long.  No result depends on it. */
 static struct cut cut_of(const struct kl__gemm *g, struct kl__gemm_sizes s, int64_t n_tile)
 {
-    struct cut cut = {.m = min64(g->m, s.block_rows * (g->c_dtype == KL_F32 ? BLOCKS_OF_ROWS : 1)),
-                      .n = min64(g->n, s.block_columns)};
     if (g->m == 0 || g->n == 0)
         return (struct cut){.m = 1, .n = 1};
+    int64_t n_m = ceil_div(g->m, s.block_rows), n_n = 1;
+    struct cut cut;
     for (;;) {
+        cut.m = cut_length(g->m, n_m, s.rows);
         cut.n_m = ceil_div(g->m, cut.m);
+        int64_t room = (int64_t)s.block_rows * s.block_columns / cut.m / s.columns * s.columns;
+        cut.n = cut_length(g->n, n_n > ceil_div(g->n, room) ? n_n : ceil_div(g->n, room), s.columns);
         cut.n_n = ceil_div(g->n, cut.n);
-        bool can_m = cut.m >= 4 * s.rows, can_n = cut.n >= 2 * s.columns;
+        bool can_m = cut.m > s.rows, can_n = cut.n > s.columns;
         if (cut.n_m * cut.n_n >= n_tile || (!can_m && !can_n))
             return cut;
-        if (can_m && (cut.m >= cut.n || !can_n))
-            cut.m = ceil_div(cut.m, 2 * s.rows) * s.rows;
+        if (can_n && (cut.n >= cut.m || !can_m))
+            n_n = 2 * cut.n_n;
         else
-            cut.n = ceil_div(cut.n, 2 * s.columns) * s.columns;
+            n_m = 2 * cut.n_m;
     }
 }
 
@@ -203,14 +235,12 @@ static void compute_tile_of(const struct kl__kernels *kernels, const struct kl__
                             struct scratch scratch)
 {
     int64_t i0 = tile / cut.n_n * cut.m, j0 = tile % cut.n_n * cut.n;
-    compute_tile((struct tile){.kernels = kernels,
-                               .g = g,
-                               .sizes = kernels->gemm_sizes(),
-                               .scratch = scratch,
-                               .i0 = i0,
-                               .j0 = j0,
-                               .m = min64(cut.m, g->m - i0),
-                               .n = min64(cut.n, g->n - j0)});
+    struct tile t = {.kernels = kernels, .g = g, .sizes = kernels->gemm_sizes(), .scratch = scratch};
+    t.i0 = i0;
+    t.j0 = j0;
+    t.m = min64(cut.m, g->m - i0);
+    t.n = min64(cut.n, g->n - j0);
+    compute_tile(&t);
 }
 
 void kl__gemm_here(const struct kl__kernels *kernels, const struct kl__gemm *g, void *scratch)

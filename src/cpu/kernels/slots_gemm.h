@@ -1,4 +1,4 @@
-/** Contracts of the two leaf loops under every matrix product (cpu/gemm.h): packing a panel, multiplying two panels.
+/** Contracts of the leaf loops under every matrix product (cpu/gemm.h): packing a panel, multiplying two, storing sums.
  *  A panel holds `width` rows of an operand, k outermost: panel[k][width]. */
 #ifndef KL_CPU_SLOTS_GEMM_H
 #define KL_CPU_SLOTS_GEMM_H
@@ -7,27 +7,34 @@
 
 enum {
     /** Sums over k run in blocks of this length, the same for every instruction set: part of the result's bits.
-     *  A panel of 32 columns then takes 32 KiB, which stays in the first-level cache. */
-    KL__GEMM_K = 256,
+     *  A panel of 32 columns then takes 24 KiB, half a first-level cache, beside which those of 14 rows pass. */
+    KL__GEMM_K = 192,
 };
 
 /** What the tile of one instruction set is tuned for. */
 struct kl__gemm_sizes {
-    int rows, columns;             /* of the largest tile */
-    int block_rows, block_columns; /* of the packed blocks, a good half of a second-level cache in all */
+    int rows, columns; /* of the largest tile */
+    /** A block of k of so many rows (a multiple of `rows`), and sums of so many rows and columns (a multiple of
+     *  `columns`), fit into a second-level cache together. */
+    int block_rows, block_columns;
 };
 typedef struct kl__gemm_sizes kl__gemm_sizes_fn(void);
 
-/** to[k][i] = from(i, k) as f32, exactly, for k < n_k and i < n; 0 for n <= i < width.
+/** to[k][i] = from(i, k) as f32, exactly, for k < n_k and i < width; anything where i >= n.
  *  from(i, k) is from[i pitch + k], or from[k pitch + i] when `transposed`; dtype f32 or bf16.
- *  width is `columns`, or n with n <= `rows`.  Writes n_k * width floats and reads nothing but the n * n_k elements. */
-typedef void kl__gemm_pack_fn(float *to, const void *from, kl_dtype dtype, int64_t pitch, bool transposed, int n,
+ *  n >= 1 rows are there to be read; width is `columns`, or at most `rows` and at most n.  Writes n_k * width floats. */
+typedef void kl__gemm_pack_fn(float *to, const void *from, kl_dtype dtype, int64_t pitch, bool transposed, int64_t n,
                               int width, int64_t n_k);
 
-/** c[i][j] = sum_k a[k][i] b[k][j], or c[i][j] += that sum with `add`, for i < m, j < n; the sum starts from 0 and runs
- *  over k = 0 .. n_k-1 one after the other, whatever m and n are.  a [n_k][m], m <= `rows`; b [n_k][columns],
- *  n <= `columns`.  c has rows c_pitch apart.  Products are fused with the sum where the instruction set can. */
-typedef void kl__gemm_tile_fn(float *c, int64_t c_pitch, const float *a, const float *b, int64_t n_k, int m, int n,
-                              bool add);
+/** sum[i][j] = s, or sum[i][j] += s with `add`, where s = sum_k a[k][i] b[k][j] starts from 0 and runs over
+ *  k = 0 .. n_k-1 one after the other, whatever m is.  sum [m][columns], 1 <= m <= `rows`; a [n_k][m]; b [n_k][columns],
+ *  n_k >= 1.  Products are fused with the sum where the instruction set can.  sum and b are aligned to 64 bytes. */
+typedef void kl__gemm_tile_fn(float *sum, const float *a, const float *b, int64_t n_k, int m, bool add);
+
+/** c[i][j] = start + sum[i][j] for i < m, j < n <= `columns`, rounded to nearest when dtype is bf16; start is 0, bias[j],
+ *  or with `add` what c holds (f32 only, no bias).  sum [m][columns]; c has rows c_pitch elements apart; bias [n] or
+ *  NULL. */
+typedef void kl__gemm_store_fn(void *c, kl_dtype dtype, int64_t c_pitch, const float *sum, const float *bias, bool add,
+                               int64_t m, int n);
 
 #endif

@@ -5,11 +5,11 @@ enum { ROWS = 4, COLUMNS = 8 };
 
 struct kl__gemm_sizes kl__gemm_sizes_ref(void)
 {
-    return (struct kl__gemm_sizes){ROWS, COLUMNS, 64, 256};
+    return (struct kl__gemm_sizes){ROWS, COLUMNS, 128, 256};
 }
 
-void kl__gemm_pack_ref(float *to, const void *from, kl_dtype dtype, int64_t pitch, bool transposed, int n, int width,
-                       int64_t n_k)
+void kl__gemm_pack_ref(float *to, const void *from, kl_dtype dtype, int64_t pitch, bool transposed, int64_t n,
+                       int width, int64_t n_k)
 {
     for (int64_t k = 0; k < n_k; k++)
         for (int i = 0; i < width; i++) {
@@ -21,14 +21,28 @@ void kl__gemm_pack_ref(float *to, const void *from, kl_dtype dtype, int64_t pitc
         }
 }
 
-void kl__gemm_tile_ref(float *c, int64_t c_pitch, const float *a, const float *b, int64_t n_k, int m, int n, bool add)
+void kl__gemm_tile_ref(float *sum, const float *a, const float *b, int64_t n_k, int m, bool add)
 {
-    float sum[ROWS][COLUMNS] = {0};
+    float s[ROWS][COLUMNS] = {0};
     for (int64_t k = 0; k < n_k; k++)
         for (int i = 0; i < m; i++)
             for (int j = 0; j < COLUMNS; j++)
-                sum[i][j] += a[k * m + i] * b[k * COLUMNS + j];
+                s[i][j] += a[k * m + i] * b[k * COLUMNS + j];
     for (int i = 0; i < m; i++)
-        for (int j = 0; j < n; j++)
-            c[i * c_pitch + j] = add ? c[i * c_pitch + j] + sum[i][j] : sum[i][j];
+        for (int j = 0; j < COLUMNS; j++)
+            sum[i * COLUMNS + j] = add ? sum[i * COLUMNS + j] + s[i][j] : s[i][j];
+}
+
+void kl__gemm_store_ref(void *c, kl_dtype dtype, int64_t c_pitch, const float *sum, const float *bias, bool add,
+                        int64_t m, int n)
+{
+    for (int64_t i = 0; i < m; i++)
+        for (int j = 0; j < n; j++) {
+            int64_t at = i * c_pitch + j;
+            float x = sum[i * COLUMNS + j];
+            if (dtype == KL_BF16)
+                ((uint16_t *)c)[at] = kl__bf16_of_f32(bias ? bias[j] + x : x);
+            else
+                ((float *)c)[at] = add ? ((float *)c)[at] + x : bias ? bias[j] + x : x;
+        }
 }

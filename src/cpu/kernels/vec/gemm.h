@@ -12,6 +12,11 @@ struct kl__gemm_sizes KL_VARIANT(gemm_sizes)(void)
 
 /* ----------------------------------------------------------------------------------------------------- packing -- */
 
+static inline const void *at_element(const void *from, kl_dtype dtype, int64_t at)
+{
+    return dtype == KL_F32 ? (const void *)((const float *)from + at) : (const uint16_t *)from + at;
+}
+
 static inline vf load(const void *from, kl_dtype dtype, int64_t at)
 {
     return dtype == KL_F32 ? vload((const float *)from + at) : vload_bf16((const uint16_t *)from + at);
@@ -26,60 +31,72 @@ static inline vf load_part(const void *from, kl_dtype dtype, int64_t at, int64_t
     return vload_bf16(half);
 }
 
-/* Rows are contiguous in i: copy n of them for every k. */
-static inline void pack_transposed(float *to, const void *from, kl_dtype dtype, int64_t pitch, int n, int width,
+/* Rows are contiguous in i: copy `width` of them for every k.  Where the panel is narrower than a vector and the row of
+ * memory goes on, whole vectors are copied, each spilling into the next k, which is written after it. */
+static inline void pack_transposed(float *to, const void *from, kl_dtype dtype, int64_t pitch, int64_t n, int width,
                                    int64_t n_k)
 {
     for (int64_t k = 0; k < n_k; k++, to += width)
         for (int i = 0; i < width; i += KL_LANES) {
-            int want = width - i < KL_LANES ? width - i : KL_LANES, have = n - i < want ? n - i : want;
-            if (have == KL_LANES)
+            int64_t want = width - i < KL_LANES ? width - i : KL_LANES, have = n - i < KL_LANES ? n - i : KL_LANES;
+            if (have == KL_LANES && (want == KL_LANES || k * width + KL_LANES <= n_k * width))
                 vstore(to + i, load(from, dtype, k * pitch + i));
-            else
-                vstore_part(to + i, have > 0 ? load_part(from, dtype, k * pitch + i, have) : vset(0), want);
+            else if (have > 0)
+                vstore_part(to + i, load_part(from, dtype, k * pitch + i, have), want);
         }
 }
 
-/* Up to KL_LANES rows, contiguous in k, through squares transposed in registers.  Where the panel is narrower than a
- * vector, a store spills into the next k, which is written after it. */
-static inline void pack_group(float *to, const void *from, kl_dtype dtype, int64_t pitch, int n, int width, int64_t n_k)
+/* One square: x[i] = KL_LANES numbers of row i, transposed.  Out of line, so that the sixteen addresses are computed
+ * from two registers instead of being kept. */
+static __attribute__((noinline)) void pack_square(float *to, int width, const void *from, kl_dtype dtype, int64_t pitch)
 {
-    int64_t spill_end = n_k * width - KL_LANES;
-    for (int64_t k = 0; k < n_k; k += KL_LANES) {
-        int64_t n_column = n_k - k < KL_LANES ? n_k - k : KL_LANES;
-        vf x[KL_LANES];
-        for (int i = 0; i < KL_LANES; i++) {
-            if (i >= n)
-                x[i] = vset(0);
-            else if (n_column == KL_LANES)
-                x[i] = load(from, dtype, i * pitch + k);
-            else
-                x[i] = load_part(from, dtype, i * pitch + k, n_column);
-        }
-        vtranspose(x);
-        for (int64_t j = 0; j < n_column; j++) {
-            int64_t at = (k + j) * width;
-            if (at <= spill_end || width >= KL_LANES)
-                vstore(to + at, x[j]);
-            else
-                vstore_part(to + at, x[j], width);
-        }
+    vf x[KL_LANES];
+    for (int i = 0; i < KL_LANES; i++)
+        x[i] = load(from, dtype, i * pitch);
+    vtranspose(x);
+    for (int j = 0; j < KL_LANES; j++)
+        vstore(to + j * width, x[j]);
+}
+
+/* The same with n_row <= KL_LANES rows and n_k <= KL_LANES columns there. */
+static __attribute__((noinline)) void pack_corner(float *to, int width, const void *from, kl_dtype dtype, int64_t pitch,
+                                                  int64_t n_row, int64_t n_k)
+{
+    vf x[KL_LANES];
+    for (int64_t i = 0; i < KL_LANES; i++) {
+        int64_t at = (i < n_row ? i : n_row - 1) * pitch;
+        x[i] = n_k == KL_LANES ? load(from, dtype, at) : load_part(from, dtype, at, n_k);
     }
+    vtranspose(x);
+    for (int64_t j = 0; j < n_k; j++)
+        vstore_part(to + j * width, x[j], width < KL_LANES ? width : KL_LANES);
+}
+
+/* KL_LANES rows of the panel, contiguous in k, through squares transposed in registers.  Where the panel is narrower
+ * than a vector, stores spill as above. */
+static inline void pack_group(float *to, const void *from, kl_dtype dtype, int64_t pitch, int64_t n, int width,
+                              int64_t n_k)
+{
+    int64_t k = 0, spill = width < KL_LANES ? (KL_LANES - 1) / width : 0; /* columns that the last store reaches */
+    if (n >= KL_LANES)
+        for (; k + KL_LANES + spill <= n_k; k += KL_LANES)
+            pack_square(to + k * width, width, at_element(from, dtype, k), dtype, pitch);
+    for (; k < n_k; k += KL_LANES)
+        pack_corner(to + k * width, width, at_element(from, dtype, k), dtype, pitch, n,
+                    n_k - k < KL_LANES ? n_k - k : KL_LANES);
 }
 
 static inline __attribute__((always_inline)) void pack(float *to, const void *from, kl_dtype dtype, int64_t pitch,
-                                                       bool transposed, int n, int width, int64_t n_k)
+                                                       bool transposed, int64_t n, int width, int64_t n_k)
 {
-    if (transposed) {
+    if (transposed)
         pack_transposed(to, from, dtype, pitch, n, width, n_k);
-        return;
-    }
-    int64_t step = pitch * (dtype == KL_F32 ? 4 : 2);
-    for (int i = 0; i < width; i += KL_LANES)
-        pack_group(to + i, (const char *)from + i * step, dtype, pitch, n - i, width, n_k);
+    else
+        for (int i = 0; i < width && i < n; i += KL_LANES)
+            pack_group(to + i, at_element(from, dtype, i * pitch), dtype, pitch, n - i, width, n_k);
 }
 
-void KL_VARIANT(gemm_pack)(float *to, const void *from, kl_dtype dtype, int64_t pitch, bool transposed, int n,
+void KL_VARIANT(gemm_pack)(float *to, const void *from, kl_dtype dtype, int64_t pitch, bool transposed, int64_t n,
                            int width, int64_t n_k)
 {
     if (dtype == KL_F32)
@@ -90,62 +107,94 @@ void KL_VARIANT(gemm_pack)(float *to, const void *from, kl_dtype dtype, int64_t 
 
 /* ------------------------------------------------------------------------------------------------- multiplying -- */
 
-static inline void add_to_part(float *c, vf sum, int n, bool add)
-{
-    if (n <= 0)
-        return;
-    int64_t part = n < KL_LANES ? n : KL_LANES;
-    vstore_part(c, add ? vload_part(c, part) + sum : sum, part);
-}
-
 /* With m a constant, the sums are registers. */
-static inline __attribute__((always_inline)) void tile(float *c, int64_t c_pitch, const float *a, const float *b,
-                                                       int64_t n_k, const int m, int n, bool add)
+static inline __attribute__((always_inline)) void tile(float *sum, const float *a, const float *b, int64_t n_k,
+                                                       const int m, bool add)
 {
-    vf sum[ROWS][2];
+    vf s[ROWS][2];
 #pragma GCC unroll 16
-    for (int i = 0; i < m; i++)
-        sum[i][0] = sum[i][1] = vset(0);
+    for (int i = 0; i < m; i++) {
+        s[i][0] = s[i][1] = vset(0);
+        __builtin_prefetch(sum + i * COLUMNS);
+        __builtin_prefetch(sum + i * COLUMNS + KL_LANES);
+    }
     for (int64_t k = 0; k < n_k; k++, a += m, b += COLUMNS) {
         vf left = vload(b), right = vload(b + KL_LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < m; i++) {
             vf x = vset(a[i]);
-            sum[i][0] += x * left;
-            sum[i][1] += x * right;
+            s[i][0] += x * left;
+            s[i][1] += x * right;
         }
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < m; i++, c += c_pitch) {
-        if (n == COLUMNS) {
-            vstore(c, add ? vload(c) + sum[i][0] : sum[i][0]);
-            vstore(c + KL_LANES, add ? vload(c + KL_LANES) + sum[i][1] : sum[i][1]);
-        } else {
-            add_to_part(c, sum[i][0], n, add);
-            add_to_part(c + KL_LANES, sum[i][1], n - KL_LANES, add);
-        }
+    for (int i = 0; i < m; i++, sum += COLUMNS) {
+        vstore(sum, add ? vload(sum) + s[i][0] : s[i][0]);
+        vstore(sum + KL_LANES, add ? vload(sum + KL_LANES) + s[i][1] : s[i][1]);
     }
 }
 
-void KL_VARIANT(gemm_tile)(float *c, int64_t c_pitch, const float *a, const float *b, int64_t n_k, int m, int n,
-                           bool add)
+void KL_VARIANT(gemm_tile)(float *sum, const float *a, const float *b, int64_t n_k, int m, bool add)
 {
     switch (m) {
-    case 1: tile(c, c_pitch, a, b, n_k, 1, n, add); return;
-    case 2: tile(c, c_pitch, a, b, n_k, 2, n, add); return;
-    case 3: tile(c, c_pitch, a, b, n_k, 3, n, add); return;
-    case 4: tile(c, c_pitch, a, b, n_k, 4, n, add); return;
-    case 5: tile(c, c_pitch, a, b, n_k, 5, n, add); return;
-    case 6: tile(c, c_pitch, a, b, n_k, 6, n, add); return;
+    case 1: tile(sum, a, b, n_k, 1, add); return;
+    case 2: tile(sum, a, b, n_k, 2, add); return;
+    case 3: tile(sum, a, b, n_k, 3, add); return;
+    case 4: tile(sum, a, b, n_k, 4, add); return;
+    case 5: tile(sum, a, b, n_k, 5, add); return;
+    case 6: tile(sum, a, b, n_k, 6, add); return;
 #if KL_GEMM_ROWS > 6
-    case 7: tile(c, c_pitch, a, b, n_k, 7, n, add); return;
-    case 8: tile(c, c_pitch, a, b, n_k, 8, n, add); return;
-    case 9: tile(c, c_pitch, a, b, n_k, 9, n, add); return;
-    case 10: tile(c, c_pitch, a, b, n_k, 10, n, add); return;
-    case 11: tile(c, c_pitch, a, b, n_k, 11, n, add); return;
-    case 12: tile(c, c_pitch, a, b, n_k, 12, n, add); return;
-    case 13: tile(c, c_pitch, a, b, n_k, 13, n, add); return;
-    case 14: tile(c, c_pitch, a, b, n_k, 14, n, add); return;
+    case 7: tile(sum, a, b, n_k, 7, add); return;
+    case 8: tile(sum, a, b, n_k, 8, add); return;
+    case 9: tile(sum, a, b, n_k, 9, add); return;
+    case 10: tile(sum, a, b, n_k, 10, add); return;
+    case 11: tile(sum, a, b, n_k, 11, add); return;
+    case 12: tile(sum, a, b, n_k, 12, add); return;
+    case 13: tile(sum, a, b, n_k, 13, add); return;
+    case 14: tile(sum, a, b, n_k, 14, add); return;
 #endif
+    }
+}
+
+/* ----------------------------------------------------------------------------------------------------- storing -- */
+
+static inline __attribute__((always_inline)) void store_row(void *c, kl_dtype dtype, const float *sum,
+                                                            const float *bias, bool add)
+{
+    for (int j = 0; j < COLUMNS; j += KL_LANES) {
+        vf x = vload(sum + j);
+        if (bias)
+            x = vload(bias + j) + x;
+        if (dtype == KL_BF16)
+            vstore_bf16((uint16_t *)c + j, x);
+        else
+            vstore((float *)c + j, add ? vload((float *)c + j) + x : x);
+    }
+}
+
+/* A row that ends inside the panel: through a whole one. */
+static void store_part(void *c, kl_dtype dtype, const float *sum, const float *bias, bool add, int n)
+{
+    float whole[COLUMNS], start[COLUMNS] = {0};
+    size_t bytes = (size_t)n * (dtype == KL_BF16 ? 2 : 4);
+    if (bias)
+        __builtin_memcpy(start, bias, sizeof(float) * (size_t)n);
+    if (add)
+        __builtin_memcpy(whole, c, bytes);
+    store_row(whole, dtype, sum, bias ? start : NULL, add);
+    __builtin_memcpy(c, whole, bytes);
+}
+
+void KL_VARIANT(gemm_store)(void *c, kl_dtype dtype, int64_t c_pitch, const float *sum, const float *bias, bool add,
+                            int64_t m, int n)
+{
+    int64_t step = c_pitch * (dtype == KL_BF16 ? 2 : 4);
+    for (int64_t i = 0; i < m; i++, sum += COLUMNS, c = (char *)c + step) {
+        if (n < COLUMNS)
+            store_part(c, dtype, sum, bias, add, n);
+        else if (dtype == KL_F32)
+            store_row(c, KL_F32, sum, bias, add);
+        else
+            store_row(c, KL_BF16, sum, bias, false);
     }
 }
