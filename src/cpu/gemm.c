@@ -1,7 +1,8 @@
-/* A task is a tile of C.  Inside it, as many blocks of k as fit are packed for all rows of A, which stay in the second-level
- * cache, as do the sums; then B goes by panel by panel: each is packed into the first-level cache, multiplied by all of A,
- * and forgotten.  While that happens the next panel's memory is fetched, so that reading B hides behind arithmetic.
- * With few rows (decoding) all of k fits, and B is streamed once from end to end.  The order of summation is the same. */
+/* A task is a tile of C.  Inside it, as many blocks of k as fit are packed for all rows of A, which stay in the
+ * second-level cache, as do the sums; then B goes by panel by panel: each is packed into the first-level cache,
+ * multiplied by all of A, and forgotten.  While that happens the next panel's memory is fetched, so that reading B
+ * hides behind arithmetic.  With few rows (decoding) all of k fits, and B is streamed once from end to end.  The order
+ * of summation is the same. */
 #include "cpu/gemm.h"
 
 #include "base/memory.h"

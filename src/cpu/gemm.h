@@ -1,9 +1,10 @@
 /** The matrix product under every operator:  C = A B^T,  C += A B^T  or  C = bias + A B^T,  sums in f32.
  *
  *  Order of summation.  With s_b the sum of the products of block b of k (KL__GEMM_K long, the last one shorter), added
- *  one after the other from 0, an element is ((start + s_0) + s_1) + ...,  start being 0, what C held, or the bias.
- *  It depends on the instruction set (whether products are fused) and on nothing else: not on the number of threads,
- *  not on M or N, not on where operands lie.  A row computed alone has the same bits as in any batch.  [T: unit/gemm]
+ *  one after the other from 0, an element is  start + ((s_0 + s_1) + s_2 + ...),  start being 0, what C held, or the
+ *  bias.  It depends on the instruction set (whether products are fused) and on nothing else: not on the number of
+ *  threads, not on M or N, not on where and how operands lie.  A row computed alone has the same bits as in any batch.
+ *  [T: unit/gemm]
  *
  *  Cost 2 M N K flops.  A and B are packed block by block into the workspace, so they may lie in either order. */
 #ifndef KL_CPU_GEMM_H

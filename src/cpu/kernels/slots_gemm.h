@@ -20,20 +20,22 @@ struct kl__gemm_sizes {
 };
 typedef struct kl__gemm_sizes kl__gemm_sizes_fn(void);
 
-/** to[k][i] = from(i, k) as f32, exactly, for k < n_k and i < width; anything where i >= n.
+/** to[k][i] = from(i, k) as f32, exactly, for k < n_k and i < width; 0 where i >= n.
  *  from(i, k) is from[i pitch + k], or from[k pitch + i] when `transposed`; dtype f32 or bf16.
- *  n >= 1 rows are there to be read; width is `columns`, or at most `rows` and at most n.  Writes n_k * width floats. */
+ *  n >= 0 rows are there to be read, which may be more than `width`; width is `columns`, or 0 .. `rows` and at most n.
+ *  Writes n_k * width floats. */
 typedef void kl__gemm_pack_fn(float *to, const void *from, kl_dtype dtype, int64_t pitch, bool transposed, int64_t n,
                               int width, int64_t n_k);
 
 /** sum[i][j] = s, or sum[i][j] += s with `add`, where s = sum_k a[k][i] b[k][j] starts from 0 and runs over
- *  k = 0 .. n_k-1 one after the other, whatever m is.  sum [m][columns], 1 <= m <= `rows`; a [n_k][m]; b [n_k][columns],
- *  n_k >= 1.  Products are fused with the sum where the instruction set can.  sum and b are aligned to 64 bytes. */
+ *  k = 0 .. n_k-1 one after the other, whatever m is.  sum [m][columns], 1 <= m <= `rows`; a [n_k][m];
+ *  b [n_k][columns], n_k >= 0.  Products are fused with the sum where the instruction set can.  sum and b are aligned
+ *  to 64 bytes. */
 typedef void kl__gemm_tile_fn(float *sum, const float *a, const float *b, int64_t n_k, int m, bool add);
 
-/** c[i][j] = start + sum[i][j] for i < m, j < n <= `columns`, rounded to nearest when dtype is bf16; start is 0, bias[j],
- *  or with `add` what c holds (f32 only, no bias).  sum [m][columns]; c has rows c_pitch elements apart; bias [n] or
- *  NULL. */
+/** c[i][j] = start + sum[i][j] for i < m, j < n <= `columns`, rounded to nearest when dtype is bf16; start is 0, or
+ *  bias[j], or with `add` what c holds (f32 only, no bias).  sum [m][columns]; c has rows c_pitch elements apart;
+ *  bias [n] or NULL. */
 typedef void kl__gemm_store_fn(void *c, kl_dtype dtype, int64_t c_pitch, const float *sum, const float *bias, bool add,
                                int64_t m, int n);
 

@@ -41,8 +41,8 @@ static inline void pack_transposed(float *to, const void *from, kl_dtype dtype, 
             int64_t want = width - i < KL_LANES ? width - i : KL_LANES, have = n - i < KL_LANES ? n - i : KL_LANES;
             if (have == KL_LANES && (want == KL_LANES || k * width + KL_LANES <= n_k * width))
                 vstore(to + i, load(from, dtype, k * pitch + i));
-            else if (have > 0)
-                vstore_part(to + i, load_part(from, dtype, k * pitch + i, have), want);
+            else
+                vstore_part(to + i, have > 0 ? load_part(from, dtype, k * pitch + i, have) : vset(0), want);
         }
 }
 
@@ -58,14 +58,16 @@ static __attribute__((noinline)) void pack_square(float *to, int width, const vo
         vstore(to + j * width, x[j]);
 }
 
-/* The same with n_row <= KL_LANES rows and n_k <= KL_LANES columns there. */
+/* The same with n_row < KL_LANES rows or n_k < KL_LANES columns there. */
 static __attribute__((noinline)) void pack_corner(float *to, int width, const void *from, kl_dtype dtype, int64_t pitch,
                                                   int64_t n_row, int64_t n_k)
 {
     vf x[KL_LANES];
     for (int64_t i = 0; i < KL_LANES; i++) {
-        int64_t at = (i < n_row ? i : n_row - 1) * pitch;
-        x[i] = n_k == KL_LANES ? load(from, dtype, at) : load_part(from, dtype, at, n_k);
+        if (i >= n_row)
+            x[i] = vset(0);
+        else
+            x[i] = n_k == KL_LANES ? load(from, dtype, i * pitch) : load_part(from, dtype, i * pitch, n_k);
     }
     vtranspose(x);
     for (int64_t j = 0; j < n_k; j++)
@@ -92,7 +94,7 @@ static inline __attribute__((always_inline)) void pack(float *to, const void *fr
     if (transposed)
         pack_transposed(to, from, dtype, pitch, n, width, n_k);
     else
-        for (int i = 0; i < width && i < n; i += KL_LANES)
+        for (int i = 0; i < width; i += KL_LANES)
             pack_group(to + i, at_element(from, dtype, i * pitch), dtype, pitch, n - i, width, n_k);
 }
 
