@@ -113,12 +113,13 @@ kl_status kl__safetensors_lay_out(struct kl__writer *w, kl_error *err)
     put_text(&w->header, "}");
     while (w->header.bytes % 8 && !w->header.failed)
         put_text(&w->header, " ");
+    if (w->header.failed)
+        return KL_OK; /* which the writer looks at next */
     uint64_t json_bytes = w->header.bytes - 8;
     if (json_bytes > KL__SAFETENSORS_HEADER_BYTES)
         return kl__fail(err, KL_ERR_UNSUPPORTED, "%s: the header would have %llu bytes, allowed are %d",
                         kl__shown_path(w->path).text, (unsigned long long)json_bytes, KL__SAFETENSORS_HEADER_BYTES);
-    if (!w->header.failed)
-        memcpy(w->header.data, &json_bytes, sizeof json_bytes);
+    memcpy(w->header.data, &json_bytes, sizeof json_bytes);
     for (int64_t i = 0; i < w->n_tensor; i++)
         kl__written(w, i)->at += w->header.bytes;
     w->end += w->header.bytes;
