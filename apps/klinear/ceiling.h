@@ -10,7 +10,7 @@
 /** The loops of one instruction set.  sink[0] and sink[1] are small factors that the compiler must not know, sink[2]
  *  takes the results, so that nothing is thought useless. */
 struct ka_loops {
-    double (*fma_f32)(int64_t n, float *sink);  /* returns the operations done: one a * b + c of a lane is two */
+    double (*fma_f32)(int64_t n, float *sink); /* returns the operations done: one a * b + c of a lane is two */
     void (*read_bytes)(const void *memory, size_t bytes, int64_t passes, float *sink);
     void (*update_bytes)(void *memory, size_t bytes, int64_t passes, const float *sink);
 };

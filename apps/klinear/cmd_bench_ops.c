@@ -154,12 +154,11 @@ const struct ka_verb ka_verb_bench_ops = {
     .name = "bench ops",
     .summary = "how fast the operators are, next to what the machine could do",
     .usage = "[options]",
-    .text =
-        "Times every combination of the lists that makes sense, in rounds: each variant once, then all again.\n"
-        "A row holds medians: ns per token and head; GFLOP/s, counted in the operations of the definition\n"
-        "(7 K V per token and head for KDA forward, and for DPLR as well, so that GFLOP/s compare as times\n"
-        "do); GB/s of its tensors, or for a step of its state, read and written, or of its cache, read; the\n"
-        "ceilings of both, measured in the same rounds; and the fraction that is reached of the nearer one.",
+    .text = "Times every combination of the lists that makes sense, in rounds: each variant once, then all again.\n"
+            "A row holds medians: ns per token and head; GFLOP/s, counted in the operations of the definition\n"
+            "(7 K V per token and head for KDA forward, and for DPLR as well, so that GFLOP/s compare as times\n"
+            "do); GB/s of its tensors, or for a step of its state, read and written, or of its cache, read; the\n"
+            "ceilings of both, measured in the same rounds; and the fraction that is reached of the nearer one.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,

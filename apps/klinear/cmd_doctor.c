@@ -167,8 +167,7 @@ static void print_text(const struct findings *f)
     if (m->l1_bytes && m->l2_bytes)
         printf("Caches          %s L1 and %s L2 a core%s%s%s\n", amount(a, m->l1_bytes), amount(b, m->l2_bytes),
                m->l3_bytes ? ", " : "", m->l3_bytes ? amount(c, m->l3_bytes) : "", m->l3_bytes ? " L3" : "");
-    printf("Memory          %s, of which %s can be had\n", amount(a, m->memory_bytes),
-           amount(b, m->memory_free_bytes));
+    printf("Memory          %s, of which %s can be had\n", amount(a, m->memory_bytes), amount(b, m->memory_free_bytes));
     printf("Threads         %d\n", kl_pool_threads(f->pool[f->n_pool - 1]));
     printf("Instructions    %s\n\nKernels\n", kl_backend_isa(f->backend));
     print_kernels(f);

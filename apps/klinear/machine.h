@@ -8,10 +8,10 @@
 #include "json.h"
 
 struct ka_machine {
-    char processor[160];              /* as kl_cpu_describe */
-    int cores;                        /* that this process may use */
-    size_t l1_bytes, l2_bytes, l3_bytes; /* data caches: of one core, of one core, shared; 0: none or not known */
-    size_t dram_bytes;                   /* to go through when DRAM is measured: more than the caches hold */
+    char processor[160];                    /* as kl_cpu_describe */
+    int cores;                              /* that this process may use */
+    size_t l1_bytes, l2_bytes, l3_bytes;    /* data caches: of one core, of one core, shared; 0: none or not known */
+    size_t dram_bytes;                      /* to go through when DRAM is measured: more than the caches hold */
     size_t memory_bytes, memory_free_bytes; /* what can be had without swapping */
 };
 

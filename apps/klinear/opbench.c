@@ -25,9 +25,9 @@ struct variant {
     union ka_call call;
     struct ka_cost cost;
     size_t work_bytes;
-    int ceiling;   /* of its bytes, in the set; -1: that of a level */
-    int64_t n;     /* calls per sample; 0: left out */
-    bool warm_up;  /* a call before the sample brings its memory near; not for long calls */
+    int ceiling;  /* of its bytes, in the set; -1: that of a level */
+    int64_t n;    /* calls per sample; 0: left out */
+    bool warm_up; /* a call before the sample brings its memory near; not for long calls */
     int n_sample;
     double sample[KA_SAMPLES]; /* seconds per call */
 };
@@ -215,9 +215,8 @@ static void show_progress(const struct group *g, int round, int i)
 {
     const struct variant *v = &g->at[i];
     if (isatty(STDERR_FILENO))
-        fprintf(stderr, "\r\033[Kround %d of %lld, %d of %d: %s %s %s T %lld", round + 1,
-                (long long)g->plan->reps, i + 1, g->n, v->c.op->name, ka_pass_name[v->c.pass],
-                kl_dtype_name(v->c.dtype), (long long)v->c.T);
+        fprintf(stderr, "\r\033[Kround %d of %lld, %d of %d: %s %s %s T %lld", round + 1, (long long)g->plan->reps,
+                i + 1, g->n, v->c.op->name, ka_pass_name[v->c.pass], kl_dtype_name(v->c.dtype), (long long)v->c.T);
 }
 
 static bool time_group(struct group *g, kl_error *err)
@@ -257,7 +256,9 @@ static struct ka_row row_of(struct group *g, struct variant *v)
         .dtype = kl_dtype_name(v->c.dtype),
         .T = step && !v->c.op->has_cache ? 1 : v->c.T,
         .heads = g->stage.heads,
-        .chunk = !v->c.op->has_chunk ? 0 : step ? 1 : v->c.chunk,
+        .chunk = !v->c.op->has_chunk ? 0
+                 : step              ? 1
+                                     : v->c.chunk,
         .threads = kl_pool_threads(v->engine->pool),
         .ns_per_token_head = 1e9 * seconds / ((double)v->cost.tokens * (double)g->stage.heads),
         .gflops = 1e-9 * v->cost.flops / seconds,

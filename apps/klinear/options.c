@@ -75,8 +75,8 @@ static void complain_about_value(const struct ka_verb *verb, const struct ka_opt
         ka_complain(verb, "--%s is \"%s\", expected some of: %s", o->name, text, all);
     } else
         ka_complain(verb, "--%s is \"%s\", expected %s %lld .. %lld", o->name, text,
-                    o->kind == KA_NUMBERS ? "numbers, with commas between them, in" : "a number in",
-                    (long long)o->min, (long long)o->max);
+                    o->kind == KA_NUMBERS ? "numbers, with commas between them, in" : "a number in", (long long)o->min,
+                    (long long)o->max);
 }
 
 static bool read_value(const struct ka_verb *verb, const struct ka_option *o, const char *text, void *settings)
@@ -107,9 +107,9 @@ bool ka_read_options(const struct ka_verb *verb, int argc, char **argv, void *se
 {
     struct option table[MAX_OPTIONS + 2] = {{"help", no_argument, NULL, 'h'}};
     for (int i = 0; verb->options && verb->options[i].name && i < MAX_OPTIONS; i++)
-        table[i + 1] = (struct option){verb->options[i].name,
-                                       verb->options[i].kind == KA_FLAG ? no_argument : required_argument, NULL,
-                                       FIRST_CODE + i};
+        table[i + 1] =
+            (struct option){verb->options[i].name, verb->options[i].kind == KA_FLAG ? no_argument : required_argument,
+                            NULL, FIRST_CODE + i};
     opterr = 0;
     optind = 1;
     for (int code; (code = getopt_long(argc, argv, ":h", table, NULL)) != -1;) {

@@ -20,9 +20,9 @@ struct ka_case {
     const struct ka_timed *op;
     enum ka_pass pass;
     kl_dtype dtype;
-    int64_t T;      /* tokens; of KA_STEP: rows of the cache where there is one */
-    int64_t rows;   /* the most tokens that any case of this stage has: how much of each tensor to ask for */
-    int chunk;      /* tokens per chunk; 1: token by token */
+    int64_t T;    /* tokens; of KA_STEP: rows of the cache where there is one */
+    int64_t rows; /* the most tokens that any case of this stage has: how much of each tensor to ask for */
+    int chunk;    /* tokens per chunk; 1: token by token */
 };
 
 /** What one call has to do, by the definition of the operator and not by the way it is computed. */
@@ -39,17 +39,25 @@ union ka_call {
     kl_kda_bwd_args kda_bwd;
     kl_dplr_args dplr;
     kl_dplr_bwd_args dplr_bwd;
+    kl_attention_args attention;
+    kl_attention_bwd_args attention_bwd;
+    kl_mla_args mla;
+    kl_mla_bwd_args mla_bwd;
     kl_l2norm_args l2norm;
     kl_l2norm_bwd_args l2norm_bwd;
+    kl_rmsnorm_args rmsnorm;
+    kl_rmsnorm_bwd_args rmsnorm_bwd;
+    kl_swiglu_args swiglu;
+    kl_swiglu_bwd_args swiglu_bwd;
 };
 
 struct ka_timed {
     const char *name;
-    const void *kind;  /* what tells apart operators that share their functions */
-    bool main;         /* one of those that are compared; the others are timed when asked for by name */
-    bool has_chunk;    /* the length of a chunk makes a difference */
-    bool has_cache;    /* a step's cost depends on T */
-    unsigned passes;   /* bits 1 << enum ka_pass */
+    const void *kind; /* what tells apart operators that share their functions */
+    bool main;        /* one of those that are compared; the others are timed when asked for by name */
+    bool has_chunk;   /* the length of a chunk makes a difference */
+    bool has_cache;   /* a step's cost depends on T */
+    unsigned passes;  /* bits 1 << enum ka_pass */
     /** Sizes of a key and of a value head for `dim`. */
     void (*head)(int64_t dim, int64_t *K, int64_t *V);
     struct ka_cost (*cost)(const struct ka_stage *s, const struct ka_case *c);

@@ -35,7 +35,9 @@ static size_t prepare(struct ka_stage *s, const struct ka_case *c, const kl_back
         .b = ka_stage_heads(s, KA_ERASE_READ, 0, c->dtype, c->rows, T, D),
         .v = ka_stage_heads(s, KA_VALUE, 0, c->dtype, c->rows, T, D),
         .g = ka_stage_heads(s, KA_GATE, 0, KL_F32, c->rows, T, D),
-        .path = step ? KL_PATH_AUTO : c->chunk == 1 ? KL_PATH_RECURRENT : KL_PATH_CHUNK,
+        .path = step            ? KL_PATH_AUTO
+                : c->chunk == 1 ? KL_PATH_RECURRENT
+                                : KL_PATH_CHUNK,
         .chunk = c->chunk == 1 ? 0 : c->chunk,
     };
     if (c->pass != KA_BACKWARD) {

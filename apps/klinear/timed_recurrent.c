@@ -11,8 +11,8 @@
 
 struct kind {
     kl_rule rule;
-    bool decays;       /* has a log decay ... */
-    bool per_head;     /* ... that is one number per head */
+    bool decays;   /* has a log decay ... */
+    bool per_head; /* ... that is one number per head */
     bool has_beta;
     enum ka_data beta; /* where beta comes from */
 };
@@ -52,7 +52,9 @@ static kl_kda_args forward_args(struct ka_stage *s, const struct ka_case *c)
         .v = ka_stage_heads(s, KA_VALUE, 0, c->dtype, c->rows, T, D),
         .rule = kind->rule,
         .operands = c->dtype == KL_BF16 ? KL_OPERANDS_BF16 : KL_OPERANDS_F32,
-        .path = step ? KL_PATH_AUTO : c->chunk == 1 ? KL_PATH_RECURRENT : KL_PATH_CHUNK,
+        .path = step            ? KL_PATH_AUTO
+                : c->chunk == 1 ? KL_PATH_RECURRENT
+                                : KL_PATH_CHUNK,
         .chunk = c->chunk == 1 ? 0 : c->chunk,
     };
     if (kind->decays)
@@ -109,7 +111,11 @@ static kl_status run(const struct ka_case *c, const kl_backend *be, union ka_cal
     return kl_kda(be, &call->kda, err);
 }
 
-#define KIND(...) .kind = &(const struct kind){__VA_ARGS__}
+#define KIND(...)                                                                                                      \
+    .kind = &(const struct kind)                                                                                       \
+    {                                                                                                                  \
+        __VA_ARGS__                                                                                                    \
+    }
 #define SHARED                                                                                                         \
     .main = true, .has_chunk = true, .passes = 1 << KA_FORWARD | 1 << KA_BACKWARD | 1 << KA_STEP, .head = head,        \
     .cost = cost, .prepare = prepare, .run = run

@@ -13,10 +13,10 @@ enum ka_exit {
 };
 
 struct ka_verb {
-    const char *name;    /* as typed: "bench ops" */
-    const char *summary; /* half a line, for the list of verbs */
-    const char *usage;   /* what follows the name: "[options]" */
-    const char *text;    /* paragraphs of --help between usage and options; lines already broken */
+    const char *name;                /* as typed: "bench ops" */
+    const char *summary;             /* half a line, for the list of verbs */
+    const char *usage;               /* what follows the name: "[options]" */
+    const char *text;                /* paragraphs of --help between usage and options; lines already broken */
     const struct ka_option *options; /* ends with a row without a name; NULL: none */
     const void *defaults;            /* [settings_bytes] what the settings are before options are read */
     size_t settings_bytes;
