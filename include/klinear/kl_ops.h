@@ -183,7 +183,9 @@ KL_API kl_status kl_dplr_bwd(const kl_backend *backend, const kl_dplr_bwd_args *
 /* =============================================================================== softmax attention and MLA == */
 
 /** Where the rows of a growing cache lie: page p of a sequence holds its positions p * page_tokens ... and is entry
- *  table[n * pages_per_seq + p] of the pool.  table == NULL: rows are contiguous, sequence after sequence. */
+ *  table[n * pages_per_seq + p] of the pool.  table == NULL: rows are contiguous, sequence after sequence.
+ *  Every entry that a sequence's length needs must name a page of the pool, or KL_ERR_ARGUMENT; the others are not
+ *  looked at, nor are rows of a page beyond the length. */
 typedef struct kl_paging {
     const int32_t *table;  /* [n_seq][pages_per_seq], borrowed */
     int64_t pages_per_seq;
@@ -194,9 +196,16 @@ typedef struct kl_paging {
  *      o_t = sum_s p_ts v_s,   p_t = softmax_s(scale q_t . k_s)
  *  Sequence n has cu_q[n+1]-cu_q[n] queries and cu_k[n+1]-cu_k[n] rows of cache; the queries are its last tokens, so
  *  with `causal` query i of Tq sees rows 0 .. Tk-Tq+i.  A query that sees no row gets o = 0 and lse = -inf.
- *  k and v may be views of the same memory (v the first DV columns of k: that is absorbed MLA).
- *  Online softmax over blocks of rows in a fixed order, f32 sums.  Cost 2 (DK + DV) flops per query, head and row.
- *  Source: arXiv:2205.14135, arXiv:2112.05682.   [T: ops/attention] */
+ *  k and v may be views of the same memory (v the first DV columns of k: that is absorbed MLA); then it is read once.
+ *
+ *  Bits      a query's result depends on the query and the rows that it sees, by position, and on nothing else: not on
+ *            the other queries of the call, the other sequences, the pages, or the number of threads.  A prefill in
+ *            pieces over a growing cache, down to single tokens, gives the bits of the whole.
+ *  Cost      2 (DK + DV) flops per query, head and row; a block of 64 rows of cache is read once for all the query
+ *            heads that share its key head.  Online softmax, f32 sums.
+ *  Errors    as above; KL_ERR_ARGUMENT also for pages out of the pool and a scale that is not finite; at most 2^20
+ *            heads and columns.
+ *  Source    arXiv:2205.14135, arXiv:2112.05682.   [T: ops/attention] */
 typedef struct kl_attention_args {
     kl_tensor o;    /* out [T][H][DV] f32|bf16 */
     kl_tensor lse;  /* out [T][H] f32: log of the sum of exp(scale q.k); absent: not wanted.  The backward needs it. */
@@ -205,7 +214,9 @@ typedef struct kl_attention_args {
     kl_tensor v;    /* [S][HK][DV], or a pool [n_page][page_tokens][HK][DV]; dtype of k */
     float scale;    /* 0: DK^-1/2 */
     bool causal;
-    const int64_t *cu_q, *cu_k; /* n_seq + 1 offsets each; cu_k NULL: as cu_q.  Both NULL, n_seq 0: one sequence */
+    /** n_seq + 1 offsets each; cu_k NULL: as cu_q.  Both NULL, n_seq 0: one sequence of T queries over the S rows of a
+     *  contiguous cache, or over T rows in pages. */
+    const int64_t *cu_q, *cu_k;
     int64_t n_seq;
     kl_paging paging;
     kl_workspace work;
@@ -214,7 +225,8 @@ typedef struct kl_attention_args {
 KL_API size_t kl_attention_workspace(const kl_backend *backend, const kl_attention_args *args);
 KL_API kl_status kl_attention(const kl_backend *backend, const kl_attention_args *args, kl_error *err);
 
-/** Gradients of kl_attention over a contiguous cache (paging is KL_ERR_UNSUPPORTED). */
+/** Gradients of kl_attention over a contiguous cache (paging is KL_ERR_UNSUPPORTED).  Probabilities are recomputed from
+ *  lse; d_k and d_v are summed over queries, and heads within a query, d_q over rows, in ascending order. */
 typedef struct kl_attention_bwd_args {
     kl_attention_args fwd; /* with o and lse as the forward left them */
     kl_tensor d_o;         /* [T][H][DV] f32|bf16 */

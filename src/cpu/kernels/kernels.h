@@ -9,6 +9,7 @@
 #define KL_CPU_KERNELS_H
 
 #include "cpu/kernels/slots_conv.h"
+#include "cpu/kernels/slots_attention.h"
 #include "cpu/kernels/slots_elementwise.h"
 #include "cpu/kernels/slots_gemm.h"
 #include "cpu/kernels/slots_kda.h"

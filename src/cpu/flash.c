@@ -1,0 +1,146 @@
+#include "cpu/flash.h"
+
+#include "cpu/rows.h"
+
+#include <math.h>
+#include <string.h>
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+void kl__flash_carve_part(struct kl__flash_part *part, struct kl__carver *c, int64_t n_row, int64_t n_v)
+{
+    part->max = kl__carve(c, (size_t)n_row, sizeof(float));
+    part->sum = kl__carve(c, (size_t)n_row, sizeof(float));
+    part->acc = kl__carve(c, (size_t)n_row * (size_t)n_v, sizeof(float));
+    part->fresh = true;
+}
+
+void kl__flash_carve(struct kl__flash_scratch *scratch, struct kl__carver *c, int64_t n_row, int64_t n_k, int64_t n_v)
+{
+    scratch->q = kl__carve(c, (size_t)n_row * (size_t)n_k, sizeof(float));
+    scratch->scores = kl__carve(c, (size_t)n_row * KL__ATTENTION_BLOCK, sizeof(float));
+    scratch->kv = kl__carve(c, KL__ATTENTION_BLOCK * ((size_t)n_k + (size_t)n_v), sizeof(float));
+    scratch->keep = kl__carve(c, (size_t)n_row, sizeof(float));
+    scratch->to = kl__carve(c, (size_t)n_row, sizeof(int32_t));
+    for (int level = 0; level < KL__FLASH_LEVELS; level++)
+        kl__flash_carve_part(&scratch->part[level], c, n_row, n_v);
+}
+
+/* One block of the cache: scores, online softmax, weighted values.  The rows that see nothing of it come first, and
+ * are left out. */
+static void attend_block(const struct kl__flash_block *b, struct kl__flash_scratch *x, struct kl__flash_part *part,
+                         int64_t first, int64_t n)
+{
+    const struct kl__kernels *k = b->k;
+    int64_t n_k = b->kv->n_k, n_v = b->kv->n_v, blind = 0;
+    for (int64_t r = 0; r < b->n_row; r++) {
+        int64_t seen = smaller(kl__flash_seen(&b->seq, b->first_row + r) - first, n);
+        x->to[r] = seen > 0 ? (int32_t)seen : 0;
+        blind += seen <= 0;
+    }
+    struct kl__kv_block kv = kl__kv_read(k, b->kv, first, n, x->kv);
+    int64_t m = b->n_row - blind;
+    k->attention_dot(x->scores, KL__ATTENTION_BLOCK, x->q + blind * n_k, n_k, kv.k, kv.k_pitch, m, n, n_k);
+    k->attention_softmax(x->scores, part->max + blind, part->sum + blind, x->keep, x->to + blind, b->scale, m);
+    k->attention_mix(part->acc + blind * n_v, n_v, x->keep, x->scores, KL__ATTENTION_BLOCK, 1, kv.v, kv.v_pitch, NULL,
+                     x->to + blind, m, n, n_v);
+}
+
+static void attend_blocks(const struct kl__flash_block *b, struct kl__flash_scratch *x, int64_t first, int64_t end)
+{
+    struct kl__flash_part *part = &x->part[0];
+    for (int64_t r = 0; r < b->n_row; r++) {
+        part->max[r] = -INFINITY;
+        part->sum[r] = 0;
+    }
+    memset(part->acc, 0, (size_t)(b->n_row * b->kv->n_v) * sizeof(float));
+    for (int64_t s = first; s < end; s += KL__ATTENTION_BLOCK)
+        attend_block(b, x, part, s, smaller(end - s, KL__ATTENTION_BLOCK));
+}
+
+void kl__flash_attend(const struct kl__flash_block *b, struct kl__flash_scratch *x, int level, int64_t first)
+{
+    int64_t end = kl__flash_seen(&b->seq, b->first_row + b->n_row - 1), span = kl__flash_span(level);
+    end = end - first > span ? first + span : end;
+    if (level == 0) {
+        attend_blocks(b, x, first, end);
+        return;
+    }
+    /* At least one piece, so that a part that sees nothing is cleared. */
+    x->part[level].fresh = true;
+    int64_t s = first;
+    do {
+        kl__flash_attend(b, x, level - 1, s);
+        kl__flash_merge(&x->part[level], &x->part[level - 1], b->n_row, b->kv->n_v);
+        s += kl__flash_span(level - 1);
+    } while (s < end);
+}
+
+/* Rows of `from` that saw nothing (sum 0) change nothing; NaN sums go through. */
+static void merge_row(struct kl__flash_part *into, const struct kl__flash_part *from, int64_t r, int64_t n_v)
+{
+    if (from->sum[r] == 0)
+        return;
+    float max = into->max[r] > from->max[r] ? into->max[r] : from->max[r];
+    float a = into->sum[r] == 0 ? 0 : expf(into->max[r] - max), b = expf(from->max[r] - max);
+    into->max[r] = max;
+    into->sum[r] = a * into->sum[r] + b * from->sum[r];
+    float *to = into->acc + r * n_v;
+    const float *add = from->acc + r * n_v;
+    for (int64_t d = 0; d < n_v; d++)
+        to[d] = a * to[d] + b * add[d];
+}
+
+void kl__flash_merge(struct kl__flash_part *into, struct kl__flash_part *from, int64_t n_row, int64_t n_v)
+{
+    if (into->fresh) {
+        struct kl__flash_part memory = *into;
+        *into = *from;
+        *from = memory;
+        into->fresh = false;
+        return;
+    }
+    for (int64_t r = 0; r < n_row; r++)
+        merge_row(into, from, r, n_v);
+}
+
+void kl__flash_copy(struct kl__flash_part *to, const struct kl__flash_part *from, int64_t n_row, int64_t n_v)
+{
+    memcpy(to->max, from->max, (size_t)n_row * sizeof(float));
+    memcpy(to->sum, from->sum, (size_t)n_row * sizeof(float));
+    memcpy(to->acc, from->acc, (size_t)(n_row * n_v) * sizeof(float));
+    to->fresh = false;
+}
+
+void kl__flash_gather(const struct kl__kernels *k, float *rows, kl_tensor x, int64_t token, int64_t head, int64_t group,
+                      int64_t first_row, int64_t n_row)
+{
+    int64_t n = x.dim[2];
+    for (int64_t r = first_row; r < first_row + n_row; r++, rows += n) {
+        const void *from = kl__head_row(x, token + r / group, head + r % group);
+        if (x.dtype == KL_F32)
+            memcpy(rows, from, (size_t)n * sizeof(float));
+        else
+            k->f32_of_bf16(rows, from, n);
+    }
+}
+
+void kl__flash_finish(const struct kl__flash_block *b, struct kl__flash_part *part, kl_tensor o, kl_tensor lse,
+                      int64_t token, int64_t head)
+{
+    int64_t n = b->kv->n_v, group = b->seq.group;
+    for (int64_t r = 0; r < b->n_row; r++) {
+        int64_t t = token + (b->first_row + r) / group, h = head + (b->first_row + r) % group;
+        float *acc = part->acc + r * n, divisor = part->sum[r] == 0 ? 0 : 1 / part->sum[r];
+        void *to = kl__head_row(o, t, h);
+        float *row = kl__begin_row(o.dtype, to, acc);
+        for (int64_t d = 0; d < n; d++)
+            row[d] = acc[d] * divisor;
+        kl__end_row(b->k, o.dtype, to, n, row);
+        if (kl__present(lse))
+            ((float *)kl__row(lse, t))[h] = part->max[r] + logf(part->sum[r]);
+    }
+}

@@ -1,0 +1,125 @@
+#include "cpu/flash_bwd.h"
+
+#include "cpu/rows.h"
+
+#include <string.h>
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+void kl__flash_bwd_carve(struct kl__flash_bwd_scratch *x, struct kl__carver *c, int64_t n_k, int64_t n_v)
+{
+    x->q = kl__carve(c, KL__FLASH_ROWS * (size_t)n_k, sizeof(float));
+    x->d_o = kl__carve(c, KL__FLASH_ROWS * (size_t)n_v, sizeof(float));
+    x->d_q = kl__carve(c, KL__FLASH_ROWS * (size_t)n_k, sizeof(float));
+    x->p = kl__carve(c, KL__FLASH_ROWS * KL__ATTENTION_BLOCK, sizeof(float));
+    x->ds = kl__carve(c, KL__FLASH_ROWS * KL__ATTENTION_BLOCK, sizeof(float));
+    x->kv = kl__carve(c, KL__ATTENTION_BLOCK * ((size_t)n_k + (size_t)n_v), sizeof(float));
+    x->lse = kl__carve(c, KL__FLASH_ROWS, sizeof(float));
+    x->delta = kl__carve(c, KL__FLASH_ROWS, sizeof(float));
+    x->to = kl__carve(c, KL__FLASH_ROWS, sizeof(int32_t));
+    x->from = kl__carve(c, KL__ATTENTION_BLOCK, sizeof(int32_t));
+}
+
+void kl__flash_delta(const struct kl__kernels *k, kl_tensor delta, kl_tensor o, kl_tensor d_o, int64_t first,
+                     int64_t end, float *rows)
+{
+    int64_t n = o.dim[2];
+    for (int64_t t = first; t < end; t++)
+        for (int64_t h = 0; h < o.dim[1]; h++) {
+            const float *x = kl__read_row(k, o.dtype, kl__head_row(o, t, h), n, rows);
+            const float *y = kl__read_row(k, d_o.dtype, kl__head_row(d_o, t, h), n, rows + n);
+            k->attention_dot((float *)kl__row(delta, t) + h, 1, x, n, y, n, 1, 1, n);
+        }
+}
+
+/* Loads what the backward knows of a block of rows. */
+static void load_rows(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, int64_t first_row, int64_t n_row)
+{
+    int64_t group = b->seq.group;
+    kl__flash_gather(b->k, x->q, b->q, b->token, b->head, group, first_row, n_row);
+    kl__flash_gather(b->k, x->d_o, b->d_o, b->token, b->head, group, first_row, n_row);
+    for (int64_t r = 0; r < n_row; r++) {
+        int64_t t = b->token + (first_row + r) / group, h = b->head + (first_row + r) % group;
+        x->lse[r] = ((const float *)kl__row(b->lse, t))[h];
+        x->delta[r] = ((const float *)kl__row(b->delta, t))[h];
+    }
+}
+
+/* p and ds of loaded rows against positions first .. first + n - 1. */
+static void probabilities(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, struct kl__kv_block kv,
+                          int64_t first_row, int64_t n_row, int64_t first, int64_t n)
+{
+    int64_t n_k = b->kv.n_k, n_v = b->kv.n_v;
+    for (int64_t r = 0; r < n_row; r++) {
+        int64_t seen = smaller(kl__flash_seen(&b->seq, first_row + r) - first, n);
+        x->to[r] = seen > 0 ? (int32_t)seen : 0;
+    }
+    b->k->attention_dot(x->p, KL__ATTENTION_BLOCK, x->q, n_k, kv.k, kv.k_pitch, n_row, n, n_k);
+    b->k->attention_dot(x->ds, KL__ATTENTION_BLOCK, x->d_o, n_v, kv.v, kv.v_pitch, n_row, n, n_v);
+    b->k->attention_softmax_bwd(x->p, x->ds, x->lse, x->delta, x->to, b->scale, n_row);
+}
+
+/* from[j] = first of the n_row rows that sees position j: `to` ascends, so one walk through both finds them. */
+static void find_first_rows(struct kl__flash_bwd_scratch *x, int64_t n_row, int64_t n)
+{
+    int32_t r = 0;
+    for (int32_t j = 0; j < n; j++) {
+        while (r < n_row && x->to[r] <= j)
+            r++;
+        x->from[j] = r;
+    }
+}
+
+static void clear(float *d, int64_t pitch, int64_t n, int64_t n_dim)
+{
+    for (int64_t i = 0; d && i < n; i++)
+        memset(d + i * pitch, 0, (size_t)n_dim * sizeof *d);
+}
+
+void kl__flash_bwd_keys(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, float *d_k, int64_t d_k_pitch,
+                        float *d_v, int64_t d_v_pitch, int64_t first, int64_t n)
+{
+    int64_t n_k = b->kv.n_k, n_v = b->kv.n_v, all = b->seq.n_query * b->seq.group;
+    clear(d_k, d_k_pitch, n, n_k);
+    clear(d_v, d_v_pitch, n, n_v);
+    struct kl__kv_block kv = kl__kv_read(b->k, &b->kv, first, n, x->kv);
+    for (int64_t row = 0; row < all; row += KL__FLASH_ROWS) {
+        int64_t m = smaller(all - row, KL__FLASH_ROWS);
+        if (kl__flash_seen(&b->seq, row + m - 1) <= first)
+            continue;
+        load_rows(b, x, row, m);
+        probabilities(b, x, kv, row, m, first, n);
+        find_first_rows(x, m, n);
+        if (d_v)
+            b->k->attention_mix(d_v, d_v_pitch, NULL, x->p, 1, KL__ATTENTION_BLOCK, x->d_o, n_v, x->from, NULL, n, m,
+                                n_v);
+        if (d_k)
+            b->k->attention_mix(d_k, d_k_pitch, NULL, x->ds, 1, KL__ATTENTION_BLOCK, x->q, n_k, x->from, NULL, n, m,
+                                n_k);
+    }
+}
+
+void kl__flash_bwd_queries(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, kl_tensor d_q, bool add,
+                           int64_t first_row, int64_t n_row, int64_t first, int64_t end)
+{
+    int64_t n_k = b->kv.n_k, group = b->seq.group, seen = kl__flash_seen(&b->seq, first_row + n_row - 1);
+    load_rows(b, x, first_row, n_row);
+    if (add)
+        kl__flash_gather(b->k, x->d_q, d_q, b->token, b->head, group, first_row, n_row);
+    else
+        clear(x->d_q, n_k, n_row, n_k);
+    end = smaller(end, seen);
+    for (int64_t s = first; s < end; s += KL__ATTENTION_BLOCK) {
+        int64_t n = smaller(end - s, KL__ATTENTION_BLOCK);
+        struct kl__kv_block kv = kl__kv_read(b->k, &b->kv, s, n, x->kv);
+        probabilities(b, x, kv, first_row, n_row, s, n);
+        b->k->attention_mix(x->d_q, n_k, NULL, x->ds, KL__ATTENTION_BLOCK, 1, kv.k, kv.k_pitch, NULL, x->to, n_row, n,
+                            n_k);
+    }
+    for (int64_t r = 0; r < n_row; r++)
+        memcpy(kl__head_row(d_q, b->token + (first_row + r) / group, b->head + (first_row + r) % group),
+               x->d_q + r * n_k, (size_t)n_k * sizeof(float));
+}

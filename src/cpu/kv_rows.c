@@ -1,0 +1,56 @@
+#include "cpu/kv_rows.h"
+
+#include <string.h>
+
+/* One of the two matrices of a cache. */
+struct matrix {
+    const char *data;
+    int64_t row, page, n_dim;
+};
+
+static const char *row_of(const struct kl__kv *kv, struct matrix x, int64_t position)
+{
+    if (!kv->table)
+        return x.data + position * x.row;
+    return x.data + kv->table[position / kv->page_tokens] * x.page + position % kv->page_tokens * x.row;
+}
+
+/* Positions of the run that begins at `first` and lies evenly spaced in memory. */
+static int64_t run_length(const struct kl__kv *kv, int64_t first, int64_t n)
+{
+    int64_t rest = kv->table ? kv->page_tokens - first % kv->page_tokens : n;
+    return rest < n ? rest : n;
+}
+
+static const float *read(const struct kl__kernels *k, const struct kl__kv *kv, struct matrix x, int64_t first,
+                         int64_t n, float *scratch, int64_t *pitch)
+{
+    if (kv->dtype == KL_F32 && run_length(kv, first, n) == n) {
+        *pitch = x.row / (int64_t)sizeof(float);
+        return (const float *)(const void *)row_of(kv, x, first);
+    }
+    for (int64_t i = 0, run; i < n; i += run) {
+        run = run_length(kv, first + i, n - i);
+        const char *from = row_of(kv, x, first + i);
+        for (int64_t j = 0; j < run; j++, from += x.row)
+            if (kv->dtype == KL_F32)
+                memcpy(scratch + (i + j) * x.n_dim, from, (size_t)x.n_dim * sizeof(float));
+            else
+                k->f32_of_bf16(scratch + (i + j) * x.n_dim, (const uint16_t *)(const void *)from, x.n_dim);
+    }
+    *pitch = x.n_dim;
+    return scratch;
+}
+
+struct kl__kv_block kl__kv_read(const struct kl__kernels *k, const struct kl__kv *kv, int64_t first, int64_t n,
+                                float *scratch)
+{
+    struct kl__kv_block b;
+    b.k = read(k, kv, (struct matrix){kv->k, kv->k_row, kv->k_page, kv->n_k}, first, n, scratch, &b.k_pitch);
+    b.v = b.k;
+    b.v_pitch = b.k_pitch;
+    if (!kv->shared)
+        b.v = read(k, kv, (struct matrix){kv->v, kv->v_row, kv->v_page, kv->n_v}, first, n,
+                   scratch + KL__ATTENTION_BLOCK * kv->n_k, &b.v_pitch);
+    return b;
+}

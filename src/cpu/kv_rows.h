@@ -1,0 +1,32 @@
+/** Rows of a cache of keys and values, contiguous or in pages, f32 or bf16: how attention
+ *  reads them without knowing. */
+#ifndef KL_CPU_KV_ROWS_H
+#define KL_CPU_KV_ROWS_H
+
+#include "cpu/kernels/kernels.h"
+#include "klinear/kl_ops.h"
+
+/** What one key head of one sequence reads.  Distances are in bytes. */
+struct kl__kv {
+    const char *k, *v;      /* this head's columns of position 0; when paged, of the first row of page 0 of the pool */
+    int64_t k_row, v_row;   /* from one position to the next */
+    int64_t k_page, v_page; /* from one page of the pool to the next */
+    const int32_t *table;   /* pages of this sequence; NULL: contiguous */
+    int64_t page_tokens;
+    int64_t n_k, n_v; /* columns of a key and of a value */
+    kl_dtype dtype;
+    bool shared; /* a value is the beginning of its key: read once */
+};
+
+/** Rows of keys and values as f32. */
+struct kl__kv_block {
+    const float *k, *v; /* [n][n_k], [n][n_v] */
+    int64_t k_pitch, v_pitch;
+};
+
+/** Positions first .. first + n - 1, n <= KL__ATTENTION_BLOCK: where they lie if they are adjacent f32, otherwise
+ *  copied into `scratch` [KL__ATTENTION_BLOCK][n_k + n_v]. */
+struct kl__kv_block kl__kv_read(const struct kl__kernels *k, const struct kl__kv *kv, int64_t first, int64_t n,
+                                float *scratch);
+
+#endif
