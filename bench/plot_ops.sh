@@ -60,13 +60,16 @@ plot '$data/dplr' using 1:2 with linespoints lw 2 pt 7 lc rgb '#c0504d' title 'D
      '$data/ratio' using 1:2:(sprintf('%.2f x', \$3)) with labels offset 0,1 tc rgb '#c0504d' notitle
 PLOT
 
+softmax=
+[ ! -s "$data/softmax" ] || softmax="'$data/softmax' using 1:2 with linespoints lw 2 pt 5 lc rgb '#888888' \
+     title 'softmax attention, f32, 1 thread',"
 gnuplot <<PLOT
 $style
 set output '$folder/kda_length.svg'
 set title 'KDA forward, 16 heads, K = V = 128: time per token against length'
 set logscale y 2
 set offsets graph 0.05, graph 0.05, graph 0.3, graph 0.1
-plot $([ -s "$data/softmax" ] && echo "'$data/softmax' using 1:2 with linespoints lw 2 pt 5 lc rgb '#888888' title 'softmax attention, f32, 1 thread',") \
+plot $softmax \
      '$data/kda_f32_1' using 1:2 with linespoints lw 2 pt 7 lc rgb '#1f5fa8' title 'KDA, f32, 1 thread', \
      '$data/kda_bf16_1' using 1:2 with linespoints lw 2 pt 6 lc rgb '#1f5fa8' title 'KDA, bf16, 1 thread', \
      '$data/kda_f32_2' using 1:2 with linespoints lw 2 pt 7 lc rgb '#5a9a3c' title 'KDA, f32, 2 threads', \
