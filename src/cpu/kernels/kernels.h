@@ -8,6 +8,7 @@
 #ifndef KL_CPU_KERNELS_H
 #define KL_CPU_KERNELS_H
 
+#include "cpu/kernels/slots_attention.h"
 #include "cpu/kernels/slots_conv.h"
 #include "cpu/kernels/slots_attention.h"
 #include "cpu/kernels/slots_elementwise.h"
