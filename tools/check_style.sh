@@ -30,6 +30,7 @@ mapfile -t text < <(list '*.c' '*.h' '*.def' '*.py' '*.sh' '*.md' '*.txt' '*.in'
 mapfile -t code < <(list '*.c' '*.h' '*.def' '*.py' '*.sh' '*.cmake' 'CMakeLists.txt')
 mapfile -t library < <(printf '%s\n' "${c[@]}" | grep '^src/')
 mapfile -t allocating < <(printf '%s\n' "${library[@]}" | grep -v '^src/base/memory\.c$')
+mapfile -t computing < <(printf '%s\n' "${library[@]}" | grep -E '^src/(ops|cpu)/' | grep -v 'backend\.c$')
 
 check "a tab" '\t' "${text[@]}"
 check "space at the end of the line" '[ \r]$' "${text[@]}"
@@ -42,6 +43,7 @@ check "the library does not print" '\b(printf|fprintf|puts|putchar|perror|fputs)
 check "the library does not exit" '\b(exit|_exit|abort|quick_exit)\s*\(' "${library[@]}"
 check "memory comes from base/memory.h" '\b(malloc|calloc|realloc|free|aligned_alloc|posix_memalign)\s*\(' \
     "${allocating[@]}"
+check "operators allocate nothing" '\bkl__alloc\s*\(' "${computing[@]}"
 check "a comment block, not //" '^\s*//' "${c[@]}"
 
 for file in "${text[@]}"; do

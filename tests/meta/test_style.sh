@@ -32,6 +32,12 @@ void *e(void) { return calloc (1, 1); }
 // a line comment
 int f(char *s) { return rand() + (strtok(s, "") != 0); }
 END
+plant src/cpu/backend.c <<'END'
+void *open_it(void) { return kl__alloc(0, 64); }
+END
+plant src/cpu/hot.c <<'END'
+void *hot(void) { return kl__alloc(0, 64); }
+END
 plant src/cpu/kernels/x86/deep/tab.c </dev/null
 plant src/cpu/kernels/ref/tab.c </dev/null
 plant tests/unit/test_b.c <<'END'
@@ -51,6 +57,7 @@ src/base/words.c:5:void d(void) { exit(1); }: the library does not exit
 src/base/words.c:6:void *e(void) { return calloc (1, 1); }: memory comes from base/memory.h
 src/base/words.c:7:// a line comment: a comment block, not //
 src/base/words.c:8:int f(char *s) { return rand() + (strtok(s, "") != 0); }: keeps hidden state
+src/cpu/hot.c:1:void *hot(void) { return kl__alloc(0, 64); }: operators allocate nothing
 src/cpu/kernels/tab.c: more than one file of this name in the room
 tests/unit/test_b.c:1:int main(void) { char s[9]; sprintf(s, "no size"); }: use a function that knows the size
 END
