@@ -56,8 +56,8 @@ kl_tensor golden_half_output(const golden_run *r, const char *name);
 kl_tensor golden_sum(const golden_run *r, const char *name);
 
 /** Fails unless `got` is `times` the result `name` within `tolerance` (RMS of the difference over RMS of the result).
- *  A bf16 output is allowed half of its last bit on top, an ill-conditioned case says `tolerance` itself; i32 must be
- *  equal.  An absent tensor is not looked at. */
+ *  A bf16 output may be 2^-9 off on top, what rounding to nearest costs on average; an ill-conditioned case says
+ *  `tolerance` itself; i32 must be equal.  An absent tensor is not looked at. */
 void golden_expect(const golden_run *r, const char *name, kl_tensor got, double times, double tolerance);
 
 /** The same for a float64 array with as many elements as the result; NULL is not looked at. */

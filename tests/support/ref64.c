@@ -40,7 +40,7 @@ void ref64_expect(const char *what, kl_tensor t, const double *want, double tole
 {
     if (t.n_dim == 0)
         return;
-    double ratio = ref64_ratio(t, want), allowed = tolerance + (t.dtype == KL_BF16 ? 0x1p-9 : 0);
+    double ratio = ref64_ratio(t, want), allowed = tolerance + (t.dtype == KL_BF16 ? 0x1p-8 : 0);
     if (!(ratio <= allowed))
         fail_msg("%s: relative error %.3g, expected at most %.3g", what, ratio, allowed);
 }
