@@ -4,7 +4,9 @@ enum { N_MATRIX = 4 };
 
 struct args {
     struct kl__dplr_chunk chunk;
-    float *lower[N_MATRIX]; /* out [n][n]: the defined part of Abk Aba Aqk Aqa, zeros elsewhere */
+    /* out [n][n] + 1: the defined part of Abk Aba Aqk Aqa, zeros elsewhere; then the size of a pair of equal keys, so
+     * that the error of a sum that cancels is measured against its terms */
+    float *lower[N_MATRIX];
     const float *q, *k, *a, *b, *alpha;
     float scale;
 };
@@ -19,6 +21,8 @@ static void call(kc_any_fn *fn, const void *args)
         for (int r = 0; r < chunk.n; r++)
             for (int i = 0; i < chunk.n; i++)
                 x->lower[m][r * chunk.n + i] = i < r + (m >= 2) ? matrix[m][r * KL_CHUNK_MAX + i] : 0;
+    for (int m = 0; m < N_MATRIX; m++)
+        x->lower[m][chunk.n * chunk.n] = x->scale;
 }
 
 static const float *unit_rows(kc *c, const char *name, int n, int K, ptrdiff_t ld)
@@ -34,7 +38,7 @@ static struct args operands(kc *c, int n, int K, enum kc_fill decay)
     ptrdiff_t ld = (K + 15) / 16 * 16;
     struct args x = {.chunk = {.n = n, .K = K, .ld = ld}, .scale = 0.125f};
     for (int m = 0; m < N_MATRIX; m++)
-        x.lower[m] = kc_out(c, names[m], n * n, 2e-5);
+        x.lower[m] = kc_out(c, names[m], n * n + 1, 2e-5);
     kc_align(c, 64);
     x.q = unit_rows(c, "q", n, K, ld);
     x.k = unit_rows(c, "k", n, K, ld);

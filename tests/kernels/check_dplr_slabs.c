@@ -26,7 +26,13 @@ static float *unit_rows(kc *c, const char *name, int n, int K, ptrdiff_t ld)
     return x;
 }
 
-/* A chunk as the mathematics makes it, with a = 0.7 b of unit length (stable).  What is undefined in it is NaN. */
+static int rows_of(int n)
+{
+    return (n + KL_ROWS - 1) / KL_ROWS * KL_ROWS;
+}
+
+/* A chunk as the mathematics makes it, with a = 0.7 b of unit length (stable).  What is undefined in it is NaN,
+ * also the rows past n. */
 static struct kl__dplr_chunk chunk_of(kc *c, int n, int K, enum kc_fill decay)
 {
     ptrdiff_t ld = (K + 15) / 16 * 16;
@@ -40,9 +46,11 @@ static struct kl__dplr_chunk chunk_of(kc *c, int n, int K, enum kc_fill decay)
     float **matrix[] = {&chunk.Abk, &chunk.Aba, &chunk.Aqk, &chunk.Aqa};
     static const char *const matrix_names[] = {"Abk", "Aba", "Aqk", "Aqa"};
     for (int m = 0; m < 4; m++) {
-        *row[m] = kc_in(c, row_names[m], n * ld, KC_ZERO);
-        *matrix[m] = kc_in(c, matrix_names[m], n * KL_CHUNK_MAX, KC_ZERO);
-        for (int i = 0; i < n * KL_CHUNK_MAX; i++)
+        *row[m] = kc_in(c, row_names[m], rows_of(n) * ld, KC_ZERO);
+        *matrix[m] = kc_in(c, matrix_names[m], rows_of(n) * KL_CHUNK_MAX, KC_ZERO);
+        for (ptrdiff_t i = n * ld; i < rows_of(n) * ld; i++)
+            (*row[m])[i] = NAN;
+        for (int i = 0; i < rows_of(n) * KL_CHUNK_MAX; i++)
             (*matrix[m])[i] = NAN;
     }
     chunk.gamma = kc_in(c, "gamma", ld, KC_ZERO);

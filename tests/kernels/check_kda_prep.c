@@ -2,7 +2,9 @@
 
 struct args {
     struct kl__kda_chunk chunk;
-    float *A, *P; /* out [n][n]: the defined part of the chunk's A and P, zeros elsewhere */
+    /* out [n][n] + 1: the defined part of the chunk's A and P, zeros elsewhere; then the size of a pair of equal keys,
+     * so that the error of a sum that cancels is measured against its terms */
+    float *A, *P;
     const float *q, *k, *alpha;
     ptrdiff_t ldq, ldk;
     float scale;
@@ -18,6 +20,7 @@ static void call(kc_any_fn *fn, const void *args)
             a->A[r * chunk.n + i] = i < r ? chunk.A[r * KL_CHUNK_MAX + i] : 0;
             a->P[r * chunk.n + i] = i <= r ? chunk.P[r * KL_CHUNK_MAX + i] : 0;
         }
+    a->A[chunk.n * chunk.n] = a->P[chunk.n * chunk.n] = a->scale;
 }
 
 static struct args operands(kc *c, int n, int K, enum kc_fill decay)
@@ -25,8 +28,8 @@ static struct args operands(kc *c, int n, int K, enum kc_fill decay)
     enum { ROW = KL_CHUNK_MAX };
     ptrdiff_t ld = (K + 15) / 16 * 16;
     struct args a = {.chunk = {.n = n, .K = K, .ld = ld}, .ldq = ld, .ldk = ld, .scale = 0.125f};
-    a.A = kc_out(c, "A", n * n, 2e-5);
-    a.P = kc_out(c, "P", n * n, 2e-5);
+    a.A = kc_out(c, "A", n * n + 1, 2e-5);
+    a.P = kc_out(c, "P", n * n + 1, 2e-5);
     kc_align(c, 64);
     float *q = kc_in_rows(c, "q", n, K, ld, KC_NORMAL, 0), *k = kc_in_rows(c, "k", n, K, ld, KC_NORMAL, 0);
     kc_unit_rows(q, n, ld);

@@ -1,0 +1,91 @@
+/* One chunk of the general rule on the slabs of a state: the same tiles as kda_slabs.h, with two writers a token, the
+ * value v and minus the reading y.
+ *
+ *     y    tile of tokens: bd S + Abk v + Aba (-y) over earlier tokens, the tile's own triangle in registers
+ *     o    tile of tokens: qd S + Aqk v + Aqa (-y)
+ *     S    tile of channels: gamma S + ku^T v + au^T (-y) */
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/vec/tile.h"
+
+typedef float columns_t[2 * KL_LANES]; /* one token's values in a group of columns */
+
+INLINE void readings(columns_t *minus_y, const columns_t *v, const float *S, const struct kl__dplr_chunk *c, int n_vec)
+{
+    for (int t0 = 0; t0 < c->n; t0 += KL_TILE) {
+        vf acc[KL_TILE][2] = {0};
+        const float *bk = c->Abk + t0 * KL_CHUNK_MAX, *ba = c->Aba + t0 * KL_CHUNK_MAX;
+        add_rows_times_state(acc, c->bd + t0 * c->ld, c->ld, S, c->K, n_vec);
+        add_pairs(acc, bk, v, t0, n_vec);
+        add_pairs(acc, ba, (const columns_t *)minus_y, t0, n_vec);
+        for (int r = 0; r < KL_TILE; r++) {
+            for (int j = 0; j < n_vec; j++) {
+                acc[r][j] = -acc[r][j];
+                vstore(minus_y[t0 + r] + j * KL_LANES, acc[r][j]);
+            }
+            for (int s = r + 1; s < KL_TILE; s++) {
+                vf from_v = vset(bk[s * KL_CHUNK_MAX + t0 + r]), from_y = vset(ba[s * KL_CHUNK_MAX + t0 + r]);
+                for (int j = 0; j < n_vec; j++)
+                    acc[s][j] += from_v * vload(v[t0 + r] + j * KL_LANES) + from_y * acc[r][j];
+            }
+        }
+    }
+}
+
+INLINE void outputs(float *o, ptrdiff_t ldo, const columns_t *v, const columns_t *minus_y, const float *S,
+                    const struct kl__dplr_chunk *c, int n_vec)
+{
+    for (int t0 = 0; t0 < c->n; t0 += KL_TILE) {
+        vf acc[KL_TILE][2] = {0};
+        const float *qk = c->Aqk + t0 * KL_CHUNK_MAX, *qa = c->Aqa + t0 * KL_CHUNK_MAX;
+        add_rows_times_state(acc, c->qd + t0 * c->ld, c->ld, S, c->K, n_vec);
+        add_pairs(acc, qk, v, t0, n_vec);
+        add_pairs(acc, qa, minus_y, t0, n_vec);
+        add_triangle(acc, qk + t0, v + t0, n_vec);
+        add_triangle(acc, qa + t0, minus_y + t0, n_vec);
+        store_rows(o + t0 * ldo, ldo, acc, c->n - t0, n_vec);
+    }
+}
+
+INLINE void update_channels(float *S, const columns_t *v, const columns_t *minus_y, const struct kl__dplr_chunk *c,
+                            int i, int rows, int n_vec)
+{
+    vf acc[KL_TILE][2];
+    load_channels(acc, S, c->K, i, c->gamma, rows, n_vec);
+    add_outer(acc, c->ku + i, c->ld, v, c->n, rows, n_vec);
+    add_outer(acc, c->au + i, c->ld, minus_y, c->n, rows, n_vec);
+    store_channels(S, acc, c->K, i, rows, n_vec);
+}
+
+/* n_vec vectors of columns from the first of S, o, y_out, v on. */
+INLINE void run_group(float *S, float *o, ptrdiff_t ldo, float *y_out, ptrdiff_t ldy, const struct kl__dplr_chunk *c,
+                      const float *v, ptrdiff_t ldv, int n_vec)
+{
+    _Alignas(64) columns_t values[KL_CHUNK_MAX], minus_y[KL_CHUNK_MAX];
+    for (int r = 0; r < (c->n + KL_TILE - 1) / KL_TILE * KL_TILE; r++)
+        for (int j = 0; j < n_vec; j++)
+            vstore(values[r] + j * KL_LANES, r < c->n ? vload(v + r * ldv + j * KL_LANES) : vset(0));
+    const columns_t *from_v = (const columns_t *)values, *from_y = (const columns_t *)minus_y;
+    readings(minus_y, from_v, S, c, n_vec);
+    if (o)
+        outputs(o, ldo, from_v, from_y, S, c, n_vec);
+    for (int r = 0; y_out && r < c->n; r++)
+        for (int j = 0; j < n_vec; j++)
+            vstore(y_out + r * ldy + j * KL_LANES, -vload(minus_y[r] + j * KL_LANES));
+    int i = 0;
+    for (; i + KL_TILE <= c->K; i += KL_TILE)
+        update_channels(S, from_v, from_y, c, i, KL_TILE, n_vec);
+    for (; i < c->K; i++)
+        update_channels(S, from_v, from_y, c, i, 1, n_vec);
+}
+
+void KL_VARIANT(dplr_slabs)(float *S, float *o, ptrdiff_t ldo, float *y, ptrdiff_t ldy, const struct kl__dplr_chunk *c,
+                            const float *v, ptrdiff_t ldv, int n_slab)
+{
+    int n_column = n_slab * KL_SLAB, at = 0;
+    for (; at + 2 * KL_LANES <= n_column; at += 2 * KL_LANES)
+        run_group(S + (ptrdiff_t)(at / KL_SLAB) * c->K * KL_SLAB, o ? o + at : NULL, ldo, y ? y + at : NULL, ldy, c,
+                  v + at, ldv, 2);
+    if (at < n_column) /* an odd slab, where a vector is as wide as one */
+        run_group(S + (ptrdiff_t)(at / KL_SLAB) * c->K * KL_SLAB, o ? o + at : NULL, ldo, y ? y + at : NULL, ldy, c,
+                  v + at, ldv, 1);
+}
