@@ -1,5 +1,5 @@
-/* Hundreds of small calls of kl_dplr and kl_dplr_bwd with everything that can be chosen chosen at random, against the
- * float64 recurrence on the very same inputs.  DPLR_RANDOM_CALLS in the environment runs more of them than usual. */
+/* Hundreds of small calls of kl_dplr and kl_dplr_bwd with everything chosen at random that can be, against the float64
+ * recurrence on the very same inputs.  DPLR_RANDOM_CALLS in the environment runs more of them than usual. */
 #include "support/dplr_case.h"
 #include "support/pitched.h"
 

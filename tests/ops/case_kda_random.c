@@ -1,4 +1,4 @@
-/* Hundreds of small calls of kl_kda and kl_kda_bwd with everything that can be chosen chosen at random: shapes, offsets,
+/* Hundreds of small calls of kl_kda and kl_kda_bwd with everything chosen at random that can be: shapes, offsets,
  * element types, pitches, gates, options, layouts, paths, levels, threads.  Compared with the float64 recurrence on the
  * very same inputs.  KDA_RANDOM_CALLS in the environment runs more of them than usual. */
 #include "support/kda_case.h"
