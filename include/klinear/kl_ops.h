@@ -246,7 +246,18 @@ typedef enum kl_mla_form {
 /** Multi-head latent attention over a cache of latents.  A row of the cache is [c (R) ; kr (DR)]; per head h
  *      k_h = [w_uk[h] c ; kr],   v_h = w_uv[h] c,   o_h = softmax(scale q_h . k_h) v_h
  *  Both forms give the same o up to rounding.  Positions are not encoded here: rotate q and kr before (kl_rope).
- *  Masking, sequences and paging as kl_attention.   Source: arXiv:2405.04434 section 2.1; docs/kda.md.  [T: ops/mla] */
+ *  w_uk and w_uv may be views of one matrix [H][DN + DV][R] with its pitch.  DN or DR may be 0.
+ *
+ *  Forms     KL_MLA_AUTO counts operations for each sequence by itself: with R = 512, DN = DV = 128, DR = 64 and a long
+ *            cache, 171 queries and more are expanded.
+ *  Bits      as kl_attention, within one form: name the form where a prefill in pieces has to give the bits of the
+ *            whole.
+ *  Cost      per query, head and row of cache, absorbed: 2 (2 R + DR) flops, and 2 R (DN + DV) per query and head;
+ *            expanded: 2 (DN + DR + DV) flops, and 2 R (DN + DV) per row and head.
+ *  Memory    absorbed: queries of 128 tokens in the space of the latents; expanded: keys and values of 8192 rows of one
+ *            head, or of more heads within 8 MiB.
+ *  Masking, sequences, paging and errors as kl_attention.
+ *  Source    arXiv:2405.04434 section 2.1; docs/kda.md.   [T: ops/mla] */
 typedef struct kl_mla_args {
     kl_tensor o;     /* out [T][H][DV] f32|bf16 */
     kl_tensor lse;   /* out [T][H] f32; absent: not wanted */
@@ -266,10 +277,11 @@ typedef struct kl_mla_args {
 KL_API size_t kl_mla_workspace(const kl_backend *backend, const kl_mla_args *args);
 KL_API kl_status kl_mla(const kl_backend *backend, const kl_mla_args *args, kl_error *err);
 
-/** Gradients of kl_mla over a contiguous cache (paging is KL_ERR_UNSUPPORTED). */
+/** Gradients of kl_mla over a contiguous cache (paging is KL_ERR_UNSUPPORTED).  Goes through the expanded form whatever
+ *  fwd.form says; gradients of latents are summed over heads, those of weights over rows of the cache, in order. */
 typedef struct kl_mla_bwd_args {
     kl_mla_args fwd; /* with o and lse as the forward left them */
-    kl_tensor d_o;
+    kl_tensor d_o;     /* [T][H][DV] f32|bf16 */
     kl_tensor d_q;     /* out [T][H][DN + DR] f32 */
     kl_tensor d_cache; /* out [S][R + DR] f32 */
     kl_tensor d_w_uk;  /* += [H][DN][R] f32 */

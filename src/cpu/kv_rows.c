@@ -11,7 +11,7 @@ struct matrix {
 static const char *row_of(const struct kl__kv *kv, struct matrix x, int64_t position)
 {
     if (!kv->table)
-        return x.data + position * x.row;
+        return x.data + (position - kv->origin) * x.row;
     return x.data + kv->table[position / kv->page_tokens] * x.page + position % kv->page_tokens * x.row;
 }
 

@@ -8,11 +8,12 @@
 
 /** What one key head of one sequence reads.  Distances are in bytes. */
 struct kl__kv {
-    const char *k, *v;      /* this head's columns of position 0; when paged, of the first row of page 0 of the pool */
+    const char *k, *v;      /* this head's columns of position `origin`; when paged, of the first row of the pool */
     int64_t k_row, v_row;   /* from one position to the next */
     int64_t k_page, v_page; /* from one page of the pool to the next */
     const int32_t *table;   /* pages of this sequence; NULL: contiguous */
     int64_t page_tokens;
+    int64_t origin;   /* contiguous only: position of the first row in memory */
     int64_t n_k, n_v; /* columns of a key and of a value */
     kl_dtype dtype;
     bool shared; /* a value is the beginning of its key: read once */

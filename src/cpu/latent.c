@@ -1,0 +1,124 @@
+#include "cpu/latent.h"
+
+#include <math.h>
+#include <string.h>
+
+static kl_attention_args as_attention(const kl_mla_args *a)
+{
+    kl_tensor cache = a->cache;
+    int64_t n_row = a->paging.table ? cache.dim[1] : 0, n_k = cache.dim[cache.n_dim - 1];
+    kl_attention_args x = {.o = a->o,
+                           .lse = a->lse,
+                           .q = a->q,
+                           .k = a->paging.table ? kl_view4(cache.data, cache.dtype, cache.dim[0], n_row, 1, n_k)
+                                                : kl_view3(cache.data, cache.dtype, cache.dim[0], 1, n_k),
+                           .scale = a->scale != 0 ? a->scale : 1 / sqrtf((float)a->q.dim[2]),
+                           .causal = a->causal,
+                           .cu_q = a->cu_q,
+                           .cu_k = a->cu_k,
+                           .n_seq = a->n_seq,
+                           .paging = a->paging};
+    x.k.pitch = kl__pitch(cache);
+    x.v = x.k;
+    return x;
+}
+
+struct kl__latent kl__latent_of(const kl_backend *be, const kl_mla_args *args)
+{
+    kl_attention_args as = as_attention(args);
+    struct kl__latent x = {.k = kl__cpu_kernels(be),
+                           .attention = kl__attention_of(&as),
+                           .w_uk = args->w_uk,
+                           .w_uv = args->w_uv,
+                           .n_head = args->w_uk.dim[0],
+                           .n_nope = args->w_uk.dim[1],
+                           .n_rope = args->q.dim[2] - args->w_uk.dim[1],
+                           .n_latent = args->w_uk.dim[2],
+                           .n_v = args->w_uv.dim[1],
+                           .form = args->form};
+    x.attention.kv.n_v = x.n_latent;
+    return x;
+}
+
+/* Multiply-adds of both forms.  Absorbed: two products with the weights per query, rows of n_latent + n_rope and
+ * n_latent columns per pair.  Expanded: the same products per row of the cache, narrower rows per pair. */
+bool kl__latent_absorbed(const struct kl__latent *x, int64_t n)
+{
+    if (x->form != KL_MLA_AUTO)
+        return x->form == KL_MLA_ABSORBED;
+    struct kl__flash_seq s = kl__attention_seq(&x->attention, n);
+    double n_q = (double)s.n_query, n_k = (double)s.n_key, product = (double)(x->n_latent * (x->n_nope + x->n_v));
+    double pairs = s.causal && n_q <= n_k ? n_q * (n_k - n_q) + n_q * (n_q + 1) / 2 : n_q * n_k;
+    double absorbed = n_q * product + pairs * (double)(2 * x->n_latent + x->n_rope);
+    double expanded = n_k * product + pairs * (double)(x->n_nope + x->n_rope + x->n_v);
+    return absorbed < expanded;
+}
+
+const float *kl__latent_weight(const struct kl__latent *x, kl_tensor w, int64_t head, int64_t first, int64_t n,
+                               float *scratch)
+{
+    size_t at = (size_t)(first * x->n_latent);
+    const char *from = (const char *)kl__row(w, head) + at * kl_dtype_bytes(w.dtype);
+    if (w.dtype == KL_F32)
+        return (const float *)(const void *)from;
+    x->k->f32_of_bf16(scratch, (const uint16_t *)(const void *)from, n * x->n_latent);
+    return scratch;
+}
+
+void kl__latent_carve(struct kl__latent_scratch *s, struct kl__carver *c, const struct kl__latent *x)
+{
+    size_t row = (size_t)x->attention.kv.n_k;
+    s->latent = kl__carve(c, KL__ATTENTION_BLOCK * row, sizeof(float));
+    s->weight = kl__carve(c, KL__LATENT_ROWS * (size_t)x->n_latent, sizeof(float));
+}
+
+struct kl__slab kl__slab_size(const struct kl__latent *x, int64_t seq, int64_t n_copy)
+{
+    /* Enough heads at a time to keep threads busy over a short cache, and not much more memory than that. */
+    static const int64_t bytes = 8 << 20;
+    int64_t n_key = kl__attention_seq(&x->attention, seq).n_key;
+    struct kl__slab s = {.seq = seq, .n_row = n_key < KL__FLASH_SPAN_1 ? n_key : KL__FLASH_SPAN_1};
+    int64_t per_head = n_copy * s.n_row * (kl__latent_key(x) + x->n_v) * (int64_t)sizeof(float);
+    int64_t fit = per_head > 0 ? bytes / per_head : x->n_head;
+    s.n_head = fit < 1 ? 1 : fit < x->n_head ? fit : x->n_head;
+    return s;
+}
+
+/* to[n][columns] with a pitch = latents . rows of w[head]. */
+static void project(const struct kl__latent *x, float *to, int64_t pitch, const struct kl__kv_block *latent, int64_t n,
+                    kl_tensor w, int64_t head, float *scratch)
+{
+    int64_t n_out = w.dim[1];
+    for (int64_t d = 0; d < n_out; d += KL__LATENT_ROWS) {
+        int64_t rows = n_out - d < KL__LATENT_ROWS ? n_out - d : KL__LATENT_ROWS;
+        const float *weight = kl__latent_weight(x, w, head, d, rows, scratch);
+        x->k->attention_dot(to + d, pitch, latent->k, latent->k_pitch, weight, x->n_latent, n, rows, x->n_latent);
+    }
+}
+
+void kl__slab_expand(const struct kl__latent *x, const struct kl__slab *s, int64_t i, int64_t block,
+                     struct kl__latent_scratch *scratch)
+{
+    int64_t at = block * KL__ATTENTION_BLOCK, n_k = kl__latent_key(x);
+    int64_t n = s->n - at < KL__ATTENTION_BLOCK ? s->n - at : KL__ATTENTION_BLOCK;
+    struct kl__kv cache = kl__attention_kv(&x->attention, s->seq, 0);
+    struct kl__kv_block latent = kl__kv_read(x->k, &cache, s->first + at, n, scratch->latent);
+    float *k = kl__slab_keys(x, s, s->k, i) + at * n_k, *v = kl__slab_values(x, s, s->v, i) + at * x->n_v;
+    project(x, k, n_k, &latent, n, x->w_uk, s->first_head + i, scratch->weight);
+    project(x, v, x->n_v, &latent, n, x->w_uv, s->first_head + i, scratch->weight);
+    for (int64_t r = 0; r < n; r++)
+        memcpy(k + r * n_k + x->n_nope, latent.k + r * latent.k_pitch + x->n_latent, (size_t)x->n_rope * sizeof *k);
+}
+
+struct kl__kv kl__slab_kv(const struct kl__latent *x, const struct kl__slab *s, int64_t i)
+{
+    int64_t bytes = sizeof(float);
+    return (struct kl__kv){.k = (const char *)kl__slab_keys(x, s, s->k, i),
+                           .v = (const char *)kl__slab_values(x, s, s->v, i),
+                           .k_row = kl__latent_key(x) * bytes,
+                           .v_row = x->n_v * bytes,
+                           .origin = s->first,
+                           .n_k = kl__latent_key(x),
+                           .n_v = x->n_v,
+                           .dtype = KL_F32};
+}
