@@ -3,13 +3,13 @@
 #include <stdio.h>
 #include <string.h>
 
-/* "[3][2][64] f32"; -1 prints as "[n]". */
-static void print_shape(char *text, size_t bytes, int n_dim, const int64_t *dim)
+/* "[3][2][64]"; in what is wanted, -1 stands for anything and prints as "[n]". */
+static void print_shape(char *text, size_t bytes, int n_dim, const int64_t *dim, bool wanted)
 {
     size_t at = 0;
     text[0] = 0;
     for (int i = 0; i < n_dim && at < bytes; i++) {
-        int n = dim[i] == -1 ? snprintf(text + at, bytes - at, "[n]")
+        int n = wanted && dim[i] == -1 ? snprintf(text + at, bytes - at, "[n]")
                              : snprintf(text + at, bytes - at, "[%lld]", (long long)dim[i]);
         at += n > 0 ? (size_t)n : 0;
     }
@@ -61,10 +61,12 @@ kl_status kl__check_tensor(const char *op, const char *name, kl_tensor t, unsign
     for (int i = 0; fits && i < n_dim; i++)
         fits = t.dim[i] >= 0 && (dim[i] == -1 || t.dim[i] == dim[i]);
     if (!fits) {
-        print_shape(want, sizeof want, n_dim, dim);
-        print_shape(found, sizeof found, t.n_dim, t.dim);
+        print_shape(want, sizeof want, n_dim, dim, true);
+        print_shape(found, sizeof found, t.n_dim, t.dim, false);
         return kl__fail(err, KL_ERR_SHAPE, "%s: %s is %s, expected %s", op, name, t.n_dim ? found : "absent", want);
     }
+    if (t.pitch < 0)
+        return kl__fail(err, KL_ERR_SHAPE, "%s: %s has pitch %lld, expected 0 or more", op, name, (long long)t.pitch);
     if (!countable(t))
         return kl__fail(err, KL_ERR_SHAPE, "%s: %s has more bytes than an address can count", op, name);
     if (t.pitch && t.pitch < kl__row_elements(t))
