@@ -3,7 +3,7 @@
 #   make run                    builds, and shows the operators at work; ARGS="..." is passed on
 #   make run MODEL=DIR PROMPT=  generates text with a model
 #   make test                   builds, and runs every test; TIER=quick for those of a minute
-#   make check-rules            layers, symbols, headers, style
+#   make check-rules            layers, symbols, headers, style, documentation
 #   make bench                  times the operators; ARGS="..." is passed on
 #   make install PREFIX=DIR     DESTDIR=DIR for packagers
 #   make build | clean
@@ -52,7 +52,7 @@ test: build-tests
 
 check-rules: build-tests
 	@status=0; tools/check_layers.py || status=1; tools/check_symbols.sh $(BUILD) || status=1; \
-	    tools/check_headers.sh || status=1; tools/check_style.sh || status=1; exit $$status
+	    tools/check_headers.sh || status=1; tools/check_style.sh || status=1; tools/check_docs.py || status=1; exit $$status
 
 install: build
 	@cmake --install $(BUILD) --prefix "$(PREFIX)"
