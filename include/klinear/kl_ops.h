@@ -445,8 +445,10 @@ typedef struct kl_embedding_bwd_args {
 KL_API size_t kl_embedding_bwd_workspace(const kl_backend *backend, const kl_embedding_bwd_args *args);
 KL_API kl_status kl_embedding_bwd(const kl_backend *backend, const kl_embedding_bwd_args *args, kl_error *err);
 
-/** Linear layer: y = x w^T + b, or y += x w^T + b with `add`.  Every sum runs over D in one fixed order.
- *  Cost 2 T N D flops.   [T: ops/linear] */
+/** Linear layer: y = x w^T + b, or y += x w^T + b with `add`.
+ *  Every sum runs over D in one fixed order, which does not depend on T or N: the row of a token has the same bits
+ *  alone and in any batch.  y in bf16 is rounded once, at the end.   Cost 2 T N D flops.
+ *  Errors: as above.   Backward: kl_linear_bwd.   [T: ops/linear, unit/gemm] */
 typedef struct kl_linear_args {
     kl_tensor y; /* out [T][N] f32|bf16 */
     kl_tensor x; /* [T][D] f32|bf16 */
@@ -459,8 +461,9 @@ typedef struct kl_linear_args {
 KL_API size_t kl_linear_workspace(const kl_backend *backend, const kl_linear_args *args);
 KL_API kl_status kl_linear(const kl_backend *backend, const kl_linear_args *args, kl_error *err);
 
+/** Gradients of kl_linear:  d_x = d_y w,  d_w += d_y^T x,  d_b += sum over tokens of d_y.   Cost 4 T N D flops. */
 typedef struct kl_linear_bwd_args {
-    kl_linear_args fwd; /* y is not looked at */
+    kl_linear_args fwd; /* y and add are not looked at, nor is b */
     kl_tensor d_y;      /* [T][N] f32|bf16 */
     kl_tensor d_x;      /* out [T][D] f32; with add_dx: += */
     kl_tensor d_w;      /* += [N][D] f32 */

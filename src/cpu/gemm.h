@@ -1,8 +1,8 @@
-/** The matrix product under every operator:  C = A B^T,  C += A B^T  or  C = bias + A B^T,  sums in f32.
+/** The matrix product under every operator:  C = A B^T + bias  or  C += A B^T + bias,  sums in f32.
  *
  *  Order of summation.  With s_b the sum of the products of block b of k (KL__GEMM_K long, the last one shorter), added
- *  one after the other from 0, an element is  start + ((s_0 + s_1) + s_2 + ...),  start being 0, what C held, or the
- *  bias.  It depends on the instruction set (whether products are fused) and on nothing else: not on the number of
+ *  one after the other from 0, an element is  held + (bias + ((s_0 + s_1) + s_2 + ...)),  held being what C held.
+ *  It depends on the instruction set (whether products are fused) and on nothing else: not on the number of
  *  threads, not on M or N, not on where and how operands lie.  A row computed alone has the same bits as in any batch.
  *  [T: unit/gemm]
  *

@@ -61,6 +61,8 @@ static void check_columns(kc *c, int n, int columns)
             kc_run(c, call, &add, "f32 add, m %lld, n %d", (long long)m, n);
             struct args bias = operands(c, m, n, columns, KL_F32, true, false, fill);
             kc_run(c, call, &bias, "f32 bias, m %lld, n %d", (long long)m, n);
+            struct args both = operands(c, m, n, columns, KL_F32, true, true, fill);
+            kc_run(c, call, &both, "f32 bias add, m %lld, n %d", (long long)m, n);
             struct args half = operands(c, m, n, columns, KL_BF16, false, false, fill);
             kc_run(c, call, &half, "bf16, m %lld, n %d", (long long)m, n);
             struct args half_bias = operands(c, m, n, columns, KL_BF16, true, false, fill);

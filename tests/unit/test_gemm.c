@@ -19,9 +19,21 @@ static const struct shape shapes[] = {{1, 1, 1},     {1, 33, 257},   {2, 5, 16},
                                       {15, 65, 255}, {29, 130, 100}, {67, 9, 600},  {260, 600, 20}};
 enum { N_SHAPE = sizeof shapes / sizeof *shapes };
 
+/* The workspace is large, and most products here are small: one serves them until the next kt_free_all. */
+static kl_workspace work;
+
 static void run(const kl_backend *be, const struct kl__gemm *g, int64_t n)
 {
-    kl__gemm_run(be, g, n, kt_work(kl__gemm_workspace(be)));
+    size_t need = kl__gemm_workspace(be);
+    if (work.bytes < need)
+        work = kt_work(need);
+    kl__gemm_run(be, g, n, work);
+}
+
+static void free_all(void)
+{
+    kt_free_all();
+    work = (kl_workspace){0};
 }
 
 /* Random operand of `rows` x `k` (or its transpose) with a gap after every row of memory; values also in x[rows][k]. */
@@ -80,7 +92,7 @@ static void check_one(const kl_backend *be, struct shape s, kl_dtype dtype, int 
     if (!(ratio < (c_dtype == KL_F32 ? 2e-6 : 4e-3)))
         fail_msg("%s: [%lld][%lld][%lld] transposed %d start %d: relative error %g", kl_backend_isa(be), (long long)s.m,
                  (long long)s.n, (long long)s.k, transposed, (int)start, ratio);
-    kt_free_all();
+    free_all();
 }
 
 static void agrees_with_double(void **state)
@@ -119,7 +131,7 @@ static void empty(void **state)
         run(be, &(struct kl__gemm){.m = 2, .n = 3, .a = no, .b = no, .c = c, .c_pitch = 3}, 1);
         for (int i = 0; i < 6; i++)
             assert_true(c[i] == 0);
-        kt_free_all();
+        free_all();
     }
 }
 
@@ -155,7 +167,7 @@ static void bits_do_not_depend_on_the_batch(void **state)
             run(kt_backend(kt_level(l), 1), &g, 1);
         }
         kt_assert_same_bits("columns", got, whole, sizeof(float) * M * N);
-        kt_free_all();
+        free_all();
     }
 }
 
@@ -188,7 +200,7 @@ static void bits_do_not_depend_on_the_layout(void **state)
             run(kt_backend(kt_level(l), 1), &g, 1);
             kt_assert_same_bits("layout", got, want, sizeof(float) * M * N);
         }
-        kt_free_all();
+        free_all();
     }
 }
 
@@ -221,7 +233,7 @@ static void batch_is_its_parts(void **state)
             kl__gemm_here(kl__cpu_kernels(be), &g[i], scratch);
             kt_assert_same_bits("batch", c[i], alone, sizeof(float) * (size_t)(g[i].m * N));
         }
-        kt_free_all();
+        free_all();
     }
 }
 
@@ -241,7 +253,7 @@ static void nan_stays_in_its_lane(void **state)
         for (int i = 0; i < M; i++)
             for (int j = 0; j < N; j++)
                 assert_true(i == 5 ? isnan(c[i * N + j]) : j == 44 ? isinf(c[i * N + j]) : isfinite(c[i * N + j]));
-        kt_free_all();
+        free_all();
     }
 }
 

@@ -33,9 +33,8 @@ typedef void kl__gemm_pack_fn(float *to, const void *from, kl_dtype dtype, int64
  *  to 64 bytes. */
 typedef void kl__gemm_tile_fn(float *sum, const float *a, const float *b, int64_t n_k, int m, bool add);
 
-/** c[i][j] = start + sum[i][j] for i < m, j < n <= `columns`, rounded to nearest when dtype is bf16; start is 0, or
- *  bias[j], or with `add` what c holds (f32 only, no bias).  sum [m][columns]; c has rows c_pitch elements apart;
- *  bias [n] or NULL. */
+/** c[i][j] = bias[j] + sum[i][j], or with `add` c[i][j] += that, for i < m, j < n <= `columns`; rounded to nearest when
+ *  dtype is bf16, which does not add.  sum [m][columns]; c has rows c_pitch elements apart; bias [n] or NULL for 0. */
 typedef void kl__gemm_store_fn(void *c, kl_dtype dtype, int64_t c_pitch, const float *sum, const float *bias, bool add,
                                int64_t m, int n);
 

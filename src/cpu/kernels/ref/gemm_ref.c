@@ -39,10 +39,10 @@ void kl__gemm_store_ref(void *c, kl_dtype dtype, int64_t c_pitch, const float *s
     for (int64_t i = 0; i < m; i++)
         for (int j = 0; j < n; j++) {
             int64_t at = i * c_pitch + j;
-            float x = sum[i * COLUMNS + j];
+            float x = bias ? bias[j] + sum[i * COLUMNS + j] : sum[i * COLUMNS + j];
             if (dtype == KL_BF16)
-                ((uint16_t *)c)[at] = kl__bf16_of_f32(bias ? bias[j] + x : x);
+                ((uint16_t *)c)[at] = kl__bf16_of_f32(x);
             else
-                ((float *)c)[at] = add ? ((float *)c)[at] + x : bias ? bias[j] + x : x;
+                ((float *)c)[at] = add ? ((float *)c)[at] + x : x;
         }
 }
