@@ -1,6 +1,6 @@
 # The commands that people type.  CMake builds (CMakePresets.json); this file only calls it.
 #
-#   make run                    builds, and shows the operators at work; ARGS="..." is passed on
+#   make run PROMPT="..."       builds, and shows the operators at work on a text; ARGS="..." is passed on
 #   make run MODEL=DIR PROMPT=  generates text with a model
 #   make test                   builds, and runs every test; TIER=quick for those of a minute
 #   make check-rules            layers, symbols, headers, style, documentation
@@ -36,10 +36,10 @@ build-tests: packages-test
 	@cmake --build --preset $(PRESET)
 
 run: build
-ifneq ($(MODEL)$(PROMPT),)
-	@$(BUILD)/klinear run $(if $(MODEL),-m "$$MODEL") $(if $(PROMPT),--prompt "$$PROMPT") $(ARGS)
+ifneq ($(MODEL),)
+	@$(BUILD)/klinear run -m "$$MODEL" $(if $(PROMPT),--prompt "$$PROMPT") $(ARGS)
 else
-	@$(BUILD)/klinear demo $(ARGS)
+	@$(BUILD)/klinear demo $(if $(PROMPT),--prompt "$$PROMPT") $(ARGS)
 endif
 
 bench: build

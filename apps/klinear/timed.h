@@ -49,6 +49,14 @@ union ka_call {
     kl_rmsnorm_bwd_args rmsnorm_bwd;
     kl_swiglu_args swiglu;
     kl_swiglu_bwd_args swiglu_bwd;
+    kl_short_conv_args short_conv;
+    kl_short_conv_bwd_args short_conv_bwd;
+    kl_linear_args linear;
+    kl_linear_bwd_args linear_bwd;
+    kl_experts_args experts;
+    kl_experts_bwd_args experts_bwd;
+    kl_cross_entropy_args cross_entropy;
+    kl_cross_entropy_bwd_args cross_entropy_bwd;
 };
 
 struct ka_timed {

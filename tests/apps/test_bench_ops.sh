@@ -33,6 +33,28 @@ for count in kda:7 dplr:7 gdn:7 deltanet:6 mamba2:5 gla:5 linear:4; do
                      for r in d['rows'] if r['op'] == '${count%:*}' and r['pass'] == 'step')"
 done
 
+# Backward of a recurrence: 15 K V. Softmax: 4 K for each of the rows that a query sees, twice that backward; a step
+# reads its cache once.
+run bench ops $quick --json --op kda,softmax --T 16,64
+expect_code 0
+expect_json "[(r['op'], r['pass'], r['T']) for r in d['rows']] ==
+             [('kda', 'forward', 16), ('kda', 'forward', 64), ('kda', 'backward', 16), ('kda', 'backward', 64),
+              ('kda', 'step', 1), ('softmax', 'forward', 16), ('softmax', 'forward', 64), ('softmax', 'backward', 16),
+              ('softmax', 'backward', 64), ('softmax', 'step', 16), ('softmax', 'step', 64)]"
+flops="r['gflops'] * r['ns_per_token_head']"
+expect_json "all(abs($flops / (15 * 256) - 1) < 1e-4 for r in d['rows'] if r['op'] == 'kda' and r['pass'] == 'backward')"
+expect_json "all(abs($flops / (4 * 16 * {'forward': (r['T'] + 1) / 2, 'backward': r['T'] + 1, 'step': r['T']}[r['pass']])
+                     - 1) < 1e-4 for r in d['rows'] if r['op'] == 'softmax')"
+expect_json "all(abs(r['gbps'] * r['ns_per_token_head'] / (2 * 4 * 16 * r['T']) - 1) < 1e-4
+                 for r in d['rows'] if r['op'] == 'softmax' and r['pass'] == 'step')"
+expect_json "all(r['chunk'] == 0 for r in d['rows'] if r['op'] == 'softmax')"
+
+# Every operator there is, in both dtypes, on a geometry that is no multiple of anything.
+run bench ops --reps 1 --sample-ms 0 --dram-mib 8 --heads 3 --dim 17 --op all --T 5 --dtype f32,bf16 --csv
+expect_code 0
+expect_err ""
+[ "$(cut -d, -f1 "$out" | sort -u | wc -l)" -ge 11 ] || fail "expected every operator"
+
 # Plain C runs everywhere; CSV has a line of names and as many fields in every line.
 run bench ops $quick --csv --op gla,l2norm --T 8 --isa ref
 expect_code 0

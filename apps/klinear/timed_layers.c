@@ -1,0 +1,84 @@
+/* Layers with weights: per token and head, of a width of heads times dim, so that a block can be added up. */
+#include "timed.h"
+
+static void head(int64_t dim, int64_t *K, int64_t *V)
+{
+    *K = *V = dim;
+}
+
+static int64_t width(const struct ka_stage *s)
+{
+    return s->heads * s->dim;
+}
+
+/* [T][n] of the dtype. */
+static kl_tensor rows(struct ka_stage *s, const struct ka_case *c, enum ka_data data, int copy, int64_t n)
+{
+    return ka_stage_rows(s, data, copy, c->dtype, c->rows, c->T, n);
+}
+
+/* [T][n] of f32, to be written. */
+static kl_tensor gradient(struct ka_stage *s, const struct ka_case *c, int copy, int64_t n)
+{
+    return ka_stage_rows(s, KA_ZERO, copy, KL_F32, c->rows, c->T, n);
+}
+
+/* [n][m], weights of the dtype, or their gradient. */
+static kl_tensor weights(struct ka_stage *s, kl_dtype dtype, enum ka_data data, int copy, int64_t n, int64_t m)
+{
+    return kl_view2(ka_stage_data(s, data, copy, dtype, n, m), dtype, n, m);
+}
+
+/* What an operator is to those that use it: its passes and functions. */
+#define PASSES .passes = 1 << KA_FORWARD | 1 << KA_BACKWARD, .head = head
+
+/* ---- short convolution: 4 taps and SiLU; backward: through SiLU (6), to the input and to the taps */
+
+static struct ka_cost short_conv_cost(const struct ka_stage *s, const struct ka_case *c)
+{
+    double elements = (double)c->T * (double)width(s), e = (double)kl_dtype_bytes(c->dtype);
+    bool backward = c->pass == KA_BACKWARD;
+    return (struct ka_cost){
+        .tokens = c->T, .flops = (backward ? 22 : 10) * elements, .bytes = (backward ? 2 * e + 4 : 2 * e) * elements};
+}
+
+static size_t short_conv_prepare(struct ka_stage *s, const struct ka_case *c, const kl_backend *be, union ka_call *call)
+{
+    int64_t W = width(s);
+    kl_short_conv_args a = {
+        .x = rows(s, c, KA_NORMAL, 0, W),
+        .w = weights(s, c->dtype, KA_WEIGHT, 4, W, 4),
+        .act = KL_ACT_SILU,
+    };
+    if (c->pass == KA_FORWARD) {
+        a.y = rows(s, c, KA_ZERO, 0, W);
+        call->short_conv = a;
+        return s->failed ? 0 : kl_short_conv_workspace(be, &call->short_conv);
+    }
+    call->short_conv_bwd = (kl_short_conv_bwd_args){
+        .fwd = a,
+        .d_y = rows(s, c, KA_NORMAL, 1, W),
+        .d_x = gradient(s, c, 2, W),
+        .d_w = weights(s, KL_F32, KA_ZERO, 21, W, 4),
+    };
+    return s->failed ? 0 : kl_short_conv_bwd_workspace(be, &call->short_conv_bwd);
+}
+
+static kl_status short_conv_run(const struct ka_case *c, const kl_backend *be, union ka_call *call, kl_workspace work,
+                                kl_error *err)
+{
+    if (c->pass == KA_BACKWARD) {
+        call->short_conv_bwd.work = work;
+        return kl_short_conv_bwd(be, &call->short_conv_bwd, err);
+    }
+    call->short_conv.work = work;
+    return kl_short_conv(be, &call->short_conv, err);
+}
+
+const struct ka_timed ka_timed_short_conv = {
+    .name = "short_conv",
+    PASSES,
+    .cost = short_conv_cost,
+    .prepare = short_conv_prepare,
+    .run = short_conv_run,
+};
