@@ -156,6 +156,8 @@ static kl_status check_bools(struct part *p, const struct kl__meta *m, const uns
 
 static kl_status read_strings(struct part *p, struct kl__meta *m, const char *what)
 {
+    if (m->n_item == 0)
+        return KL_OK;
     struct kl__str *text = kl__alloc(p->store->alloc, (size_t)m->n_item * sizeof *text);
     if (!text)
         return kl__fail(p->err, KL_ERR_MEMORY, "%s: no memory for %s", path_of(p).text, what);

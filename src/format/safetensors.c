@@ -113,6 +113,9 @@ static kl_status count_entries(struct header *h)
                             KL__SAFETENSORS_META);
         meta_seen = true;
         KL_TRY(count_members(h, value, KL__SAFETENSORS_META, &h->n_meta));
+        if (h->n_meta > KL__SAFETENSORS_META_ENTRIES)
+            return kl__fail(h->err, KL_ERR_UNSUPPORTED, "%s: '%s' has %lld entries, limit %d", path_of(h).text,
+                            KL__SAFETENSORS_META, (long long)h->n_meta, KL__SAFETENSORS_META_ENTRIES);
     }
 }
 

@@ -7,7 +7,10 @@
 #ifndef KL_FORMAT_SAFETENSORS_H
 #define KL_FORMAT_SAFETENSORS_H
 
-enum { KL__SAFETENSORS_HEADER_BYTES = 100000000 }; /* at most: a rule of the format */
+enum {
+    KL__SAFETENSORS_HEADER_BYTES = 100000000, /* at most: a rule of the format */
+    KL__SAFETENSORS_META_ENTRIES = 4096,      /* at most: a limit of ours; files have a handful */
+};
 
 #define KL__SAFETENSORS_META "__metadata__"
 

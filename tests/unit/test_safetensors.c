@@ -241,6 +241,24 @@ static void deep_and_long_texts(void **state)
     free(text);
 }
 
+static void too_much_metadata(void **state)
+{
+    (void)state;
+    static struct kt_image file;
+    struct kl__store *st;
+    kl_error err;
+    uint64_t n;
+    kt_put_u64(&file, 0);
+    kt_put_text(&file, "{\"__metadata__\":{\"\":\"\"");
+    for (int i = 0; i < 4096; i++)
+        kt_put_text(&file, ",\"\":\"\"");
+    kt_put_text(&file, "}}");
+    n = file.n - 8;
+    memcpy(file.data, &n, sizeof n);
+    KT_ASSERT_FAILED(kl__store_open_bytes(&st, name_of_file, file.data, file.n, NULL, &err), KL_ERR_UNSUPPORTED, &err,
+                     "__metadata__", "4097 entries", "4096");
+}
+
 static void cut_at_every_byte(void **state)
 {
     (void)state;
@@ -309,6 +327,7 @@ int main(void)
         cmocka_unit_test(every_fault_gets_its_sentence),
         cmocka_unit_test(the_length_of_the_header),
         cmocka_unit_test(deep_and_long_texts),
+        cmocka_unit_test(too_much_metadata),
         cmocka_unit_test(cut_at_every_byte),
         cmocka_unit_test(any_byte_changed),
         cmocka_unit_test(memory_that_is_not_there),
