@@ -4,7 +4,8 @@
  *  Adding a format: src/tensor/quant/<name>.c and a row in rows.def.
  *
  *  Decoding is exact: every product of scale and integer fits into an f32, so there is at most one rounding, and the
- *  result depends neither on the order of the factors nor on fused multiplication.  [T: unit/quant, unit/half] */
+ *  result depends neither on the order of the factors nor on fused multiplication.  (Where subnormal numbers count as
+ *  zero, inside tasks of a pool, they do so here.)  [T: unit/quant, unit/half] */
 #ifndef KL_TENSOR_QUANT_H
 #define KL_TENSOR_QUANT_H
 
