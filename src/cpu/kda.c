@@ -29,6 +29,7 @@ struct job {
     struct kl__column_split split;
     int heads_per_task;
     kl__kda_slabs_fn *slabs;
+    int slabs_per_call;
     int64_t *first_snapshot; /* [n_seq] index of a sequence's first snapshot */
 };
 
@@ -110,12 +111,13 @@ static void run_chunk(const struct job *job, const struct task *k, struct place 
     ptrdiff_t ldv, ldo;
     const float *v = kl__stage_values(job->k, &k->c, job->a->v, p.t, n, head, x->v, &ldv);
     float *o = kl__begin_outputs(&k->c, job->a->o, p.t, head, x->o, &ldo);
-    for (int i = 0; i < k->c.n_slab; i += 2) {
-        int n_slab = k->c.n_slab - i < 2 ? 1 : 2;
+    int n_part = (k->c.n_slab + job->slabs_per_call - 1) / job->slabs_per_call;
+    for (int part = 0; part < n_part; part++) {
+        int i = part * job->slabs_per_call, left = k->c.n_slab - i;
         if (next.t < k->end)
-            fetch_ahead(job, k, next, i / 2, (k->c.n_slab + 1) / 2);
+            fetch_ahead(job, k, next, part, n_part);
         job->slabs(slabs + (ptrdiff_t)i * job->s.K * KL_SLAB, o + i * KL_SLAB, ldo, NULL, 0, &x->stage.chunk,
-                   v + i * KL_SLAB, ldv, n_slab, job->a->rule);
+                   v + i * KL_SLAB, ldv, left < job->slabs_per_call ? left : job->slabs_per_call, job->a->rule);
     }
     kl__end_outputs(job->k, &k->c, job->a->o, p.t, n, head, o, ldo);
 }
@@ -203,7 +205,11 @@ static void run_task(void *arg, int64_t task, int thread)
 static struct job make_job(const kl_backend *be, const kl_kda_args *a)
 {
     const struct kl__kernels *k = kl__cpu_kernels(be);
-    struct job job = {.k = k, .a = a, .s = kl__kda_shape(a), .slabs = k->kda_slabs};
+    struct job job = {.k = k, .a = a, .s = kl__kda_shape(a), .slabs = k->kda_slabs, .slabs_per_call = 2};
+    if (a->operands == KL_OPERANDS_BF16 && k->kda_slabs_half != kl__kda_slabs_half_ref) {
+        job.slabs = k->kda_slabs_half;
+        job.slabs_per_call = kl__n_slab(job.s.V) + 1; /* all: it converts the chunk's operands once a call */
+    }
     int n_thread = kl_pool_threads(be->pool);
     job.s.in_place = true;
     job.heads_per_task = kl__heads_per_task(job.s.n_seq, job.s.HV, n_thread);

@@ -49,6 +49,10 @@ typedef void kl__kda_prep_fn(struct kl__kda_chunk *c, const float *q, ptrdiff_t 
 typedef void kl__kda_slabs_fn(float *S, float *o, ptrdiff_t ldo, float *u, ptrdiff_t ldu,
                               const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule);
 
+/** The same with the operands of the three products with the state (kd, qd, ku, u, S) rounded to 16 bits, bf16 or f16,
+ *  and f32 sums (f16 for at most 64 terms); plain C rounds to bf16.  No finite input makes it overflow. */
+typedef kl__kda_slabs_fn kl__kda_slabs_half_fn;
+
 /** One token, one head, state in rows S [K][V] (64-byte alignment is not needed), in place:
  *      S <- diag(alpha) S;   u = beta (v - S^T k)  (ADD: beta v);   S <- S + k u^T;   o = scale S^T q
  *  o, v [V]; q, k, alpha [K], K <= KL_HEAD_MAX; o overlaps nothing. */

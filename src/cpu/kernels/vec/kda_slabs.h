@@ -9,26 +9,7 @@
  * A column sees the same operations in the same order wherever it stands, so cutting columns changes no bit; a token's
  * row never multiplies a later token's, not even by zero, so NaN travels forward only. */
 #include "cpu/kernels/kernels.h"
-#include "cpu/kernels/vec/tile.h"
-
-/* acc <- what row t0 + r of u is made of, then u itself: the triangle within the tile. */
-INLINE void solve_tile(vf acc[KL_TILE][2], const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv, int t0,
-                       kl_rule rule, int n_vec)
-{
-    for (int r = 0; r < KL_TILE; r++) {
-        int t = t0 + r < c->n ? t0 + r : c->n - 1; /* rows past the end are computed and dropped */
-        for (int j = 0; j < n_vec; j++)
-            acc[r][j] = vload(v + t * ldv + j * KL_LANES) - acc[r][j];
-    }
-    for (int r = 0; r < KL_TILE; r++) {
-        for (int j = 0; j < n_vec; j++)
-            acc[r][j] *= c->beta[t0 + r];
-        if (rule == KL_RULE_DELTA)
-            for (int s = r + 1; s < KL_TILE; s++)
-                for (int j = 0; j < n_vec; j++)
-                    acc[s][j] -= vset(c->A[(t0 + s) * KL_CHUNK_MAX + t0 + r]) * acc[r][j];
-    }
-}
+#include "cpu/kernels/vec/kda_solve.h"
 
 INLINE void pseudo_values(float (*u)[2 * KL_LANES], const float *S, const struct kl__kda_chunk *c, const float *v,
                           ptrdiff_t ldv, kl_rule rule, int n_vec)

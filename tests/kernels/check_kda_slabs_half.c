@@ -1,0 +1,114 @@
+#include "kcheck.h"
+
+#include <math.h>
+
+struct args {
+    float *S, *o;
+    ptrdiff_t ldo;
+    float *u;
+    ptrdiff_t ldu;
+    struct kl__kda_chunk chunk;
+    const float *v;
+    ptrdiff_t ldv;
+    int n_slab;
+    kl_rule rule;
+};
+
+static void call(kc_any_fn *fn, const void *args)
+{
+    const struct args *a = args;
+    ((kl__kda_slabs_fn *)fn)(a->S, a->o, a->ldo, a->u, a->ldu, &a->chunk, a->v, a->ldv, a->n_slab, a->rule);
+}
+
+static int rows_of(int n)
+{
+    return (n + KL_ROWS - 1) / KL_ROWS * KL_ROWS;
+}
+
+/* A chunk as the mathematics makes it, from unit-length keys.  What is undefined in it is NaN, also the rows past n. */
+static struct kl__kda_chunk chunk_of(kc *c, int n, int K, enum kc_fill decay, float beta)
+{
+    ptrdiff_t ld = (K + 15) / 16 * 16;
+    struct kl__kda_chunk chunk = {.n = n, .K = K, .ld = ld};
+    float *q = kc_in_rows(c, "q", n, K, ld, KC_NORMAL, 0), *k = kc_in_rows(c, "k", n, K, ld, KC_NORMAL, 0);
+    kc_unit_rows(q, n, ld);
+    kc_unit_rows(k, n, ld);
+    for (ptrdiff_t j = 0; n > 3 && j < ld; j++)
+        k[3 * ld + j] = k[ld + j]; /* a key that comes twice */
+    float *alpha = kc_in_rows(c, "alpha", n, K, ld, decay, 1);
+    chunk.kd = kc_in(c, "kd", rows_of(n) * ld, KC_ZERO);
+    chunk.qd = kc_in(c, "qd", rows_of(n) * ld, KC_ZERO);
+    chunk.ku = kc_in(c, "ku", n * ld, KC_ZERO);
+    chunk.gamma = kc_in(c, "gamma", ld, KC_ZERO);
+    chunk.A = kc_in(c, "A", rows_of(n) * KL_CHUNK_MAX, KC_ZERO);
+    chunk.P = kc_in(c, "P", rows_of(n) * KL_CHUNK_MAX, KC_ZERO);
+    chunk.beta = kc_in(c, "beta", rows_of(n), KC_UNIT);
+    for (int r = 0; beta >= 0 && r < n; r++)
+        chunk.beta[r] = beta;
+    for (int r = n; r < rows_of(n); r++)
+        chunk.beta[r] = NAN;
+    for (ptrdiff_t i = n * ld; i < rows_of(n) * ld; i++)
+        chunk.kd[i] = chunk.qd[i] = NAN;
+    for (int i = 0; i < rows_of(n) * KL_CHUNK_MAX; i++)
+        chunk.A[i] = chunk.P[i] = NAN;
+    kl__kda_prep_ref(&chunk, q, ld, k, ld, alpha, 1 / sqrtf((float)K));
+    return chunk;
+}
+
+struct shape {
+    int n, K, n_slab, gap;
+    bool with_o, with_u;
+};
+
+static struct args operands(kc *c, struct shape s, enum kc_fill decay, float beta, kl_rule rule)
+{
+    int row = s.n_slab * KL_SLAB;
+    struct args a = {.n_slab = s.n_slab, .rule = rule, .ldv = row + s.gap, .ldo = row + 2 * s.gap, .ldu = row + s.gap};
+    a.v = kc_in(c, "v", (s.n - 1) * a.ldv + row, KC_NORMAL);
+    a.o = s.with_o ? kc_out(c, "o", (s.n - 1) * a.ldo + row, 4e-2) : NULL;
+    a.u = s.with_u ? kc_out(c, "u", (s.n - 1) * a.ldu + row, 4e-2) : NULL;
+    kc_align(c, 64);
+    a.S = kc_inout(c, "S", (int64_t)row * s.K, KC_NORMAL, 4e-2);
+    a.chunk = chunk_of(c, s.n, s.K, decay, beta);
+    return a;
+}
+
+static void check_shape(kc *c, struct shape s, enum kc_fill decay, float beta)
+{
+    for (int rule = KL_RULE_DELTA; rule <= KL_RULE_ADD; rule++) {
+        struct args a = operands(c, s, decay, beta, (kl_rule)rule);
+        kc_run(c, call, &a, "n %d, K %d, %d slabs, gap %d, rule %d%s%s, decay %s, beta %.2g", s.n, s.K, s.n_slab,
+               s.gap, rule, s.with_o ? ", o" : "", s.with_u ? ", u" : "", kc_fill_name(decay), (double)beta);
+    }
+}
+
+/* The row of a token does not look at later tokens, not even when they are NaN. */
+static void check_later_nan(kc *c)
+{
+    struct args a = operands(c, (struct shape){17, 64, 2, 0, true, true}, KC_DECAY, 1, KL_RULE_DELTA);
+    float *v = (float *)(uintptr_t)a.v;
+    for (int64_t i = 0; i < a.n_slab * KL_SLAB; i++)
+        v[9 * a.ldv + i] = NAN;
+    kc_run(c, call, &a, "token 9 of 17 is NaN");
+}
+
+void check_kda_slabs_half(kc *c)
+{
+    static const int tokens[] = {1, 2, 3, 5, 8, 15, 16, 17, 32, 63, 64};
+    static const int heads[] = {1, 7, 16, 37, 64, 128};
+    static const enum kc_fill decays[] = {KC_ONE, KC_DECAY, KC_DECAY_MIXED};
+    for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++)
+        for (size_t h = 0; h < sizeof heads / sizeof *heads; h++) {
+            int kind = (int)(t * 6 + h);
+            struct shape s = {tokens[t], heads[h], 1 + kind % 3, kind % 2 * 5, kind % 4 != 3, kind % 3 != 1};
+            for (size_t d = 0; d < sizeof decays / sizeof *decays; d++)
+                check_shape(c, s, decays[d], -1);
+        }
+    for (int beta = 0; beta <= 2; beta++)
+        check_shape(c, (struct shape){16, 128, 2, 0, true, true}, KC_DECAY, (float)beta);
+    check_later_nan(c);
+    for (int n = 16; n <= 64; n *= 4) {
+        struct args a = operands(c, (struct shape){n, 128, 8, 0, true, false}, KC_DECAY, 1, KL_RULE_DELTA);
+        kc_run_timed(c, call, &a, "n %d, K 128, V 128", n);
+    }
+}
