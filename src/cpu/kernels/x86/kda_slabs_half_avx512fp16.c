@@ -26,17 +26,21 @@ struct halves {
     uint32_t kd[KL_CHUNK_MAX][MAX_K], qd[KL_CHUNK_MAX][MAX_K], ku[KL_CHUNK_MAX][MAX_K];
 };
 
-/* The larger of |x| and so_far, lane by lane; infinity for a NaN, which a maximum would lose. */
-static __m512 larger(__m512 x, __m512 so_far)
+/* The larger of |x| and so_far, lane by lane, as bit patterns: those of magnitudes are ordered like the magnitudes, with
+ * infinity and then NaN on top. */
+static __m512i larger(__m512 x, __m512i so_far)
 {
-    __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-    return _mm512_mask_mov_ps(_mm512_max_ps(_mm512_abs_ps(x), so_far), nan, _mm512_set1_ps(INFINITY));
+    return _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff)), so_far);
+}
+static float largest_lane(__m512i magnitudes)
+{
+    return kl__f32_of_bits((uint32_t)_mm512_reduce_max_epu32(magnitudes));
 }
 
 /* Converts n rows, returns whether every number fits. */
 static bool halve_rows(uint32_t (*to)[MAX_K], const float *from, ptrdiff_t ld, int n, int K)
 {
-    __m512 largest = _mm512_setzero_ps();
+    __m512i largest = _mm512_setzero_si512();
     int whole = (n + ROWS - 1) / ROWS * ROWS;
     for (int r = 0; r < whole; r++)
         for (int i = 0; i < K; i += 16) { /* reads up to ld, which is padded */
@@ -45,7 +49,7 @@ static bool halve_rows(uint32_t (*to)[MAX_K], const float *from, ptrdiff_t ld, i
             __m512i h = _mm512_cvtepu16_epi32(_mm256_castph_si256(_mm512_cvtxps_ph(x)));
             _mm512_storeu_si512(to[r] + i, _mm512_or_si512(h, _mm512_slli_epi32(h, 16)));
         }
-    return _mm512_reduce_max_ps(largest) <= LARGEST;
+    return largest_lane(largest) <= LARGEST;
 }
 
 static __m512h broadcast(const uint32_t *twice)
@@ -81,10 +85,10 @@ static float scale_for(float largest)
 static float pack_state(__m512h S16[MAX_K], const float *S, int K)
 {
     const float *S1 = S + (ptrdiff_t)K * KL_SLAB;
-    __m512 largest = _mm512_setzero_ps();
-    for (int i = 0; i < 2 * K; i++)
-        largest = larger(_mm512_loadu_ps(S + (ptrdiff_t)i * KL_SLAB), largest);
-    float scale = scale_for(_mm512_reduce_max_ps(largest));
+    __m512i largest = _mm512_setzero_si512();
+    for (int i = 0; i < K; i++)
+        largest = larger(_mm512_loadu_ps(S + i * KL_SLAB), larger(_mm512_loadu_ps(S1 + i * KL_SLAB), largest));
+    float scale = scale_for(largest_lane(largest));
     __m512 s = _mm512_set1_ps(scale);
     for (int i = 0; i < K; i++)
         S16[i] = join(_mm512_loadu_ps(S + i * KL_SLAB) * s, _mm512_loadu_ps(S1 + i * KL_SLAB) * s);
@@ -138,12 +142,12 @@ static void update_state(float *S, const float *gamma, uint32_t (*ku)[MAX_K], co
 /* u16[r] <- scale u[r]; returns 1 / scale. */
 static float pack_values(__m512h *u16, const columns_t *u, int n)
 {
-    __m512 largest = _mm512_setzero_ps();
+    __m512i largest = _mm512_setzero_si512();
     for (int r = 0; r < n; r++) {
         largest = larger(_mm512_loadu_ps(u[r]), largest);
         largest = larger(_mm512_loadu_ps(u[r] + 16), largest);
     }
-    float scale = scale_for(_mm512_reduce_max_ps(largest));
+    float scale = scale_for(largest_lane(largest));
     for (int r = 0; r < n; r++)
         u16[r] = join(_mm512_loadu_ps(u[r]) * scale, _mm512_loadu_ps(u[r] + 16) * scale);
     return 1 / scale;
