@@ -58,6 +58,7 @@ static struct kl__kda_chunk chunk_of(kc *c, int n, int K, enum kc_fill decay, fl
 struct shape {
     int n, K, n_slab, gap;
     bool with_o, with_u;
+    double tolerance;
 };
 
 static struct args operands(kc *c, struct shape s, enum kc_fill decay, float beta, kl_rule rule)
@@ -65,10 +66,10 @@ static struct args operands(kc *c, struct shape s, enum kc_fill decay, float bet
     int row = s.n_slab * KL_SLAB;
     struct args a = {.n_slab = s.n_slab, .rule = rule, .ldv = row + s.gap, .ldo = row + 2 * s.gap, .ldu = row + s.gap};
     a.v = kc_in(c, "v", (s.n - 1) * a.ldv + row, KC_NORMAL);
-    a.o = s.with_o ? kc_out(c, "o", (s.n - 1) * a.ldo + row, 2e-5) : NULL;
-    a.u = s.with_u ? kc_out(c, "u", (s.n - 1) * a.ldu + row, 2e-5) : NULL;
+    a.o = s.with_o ? kc_out(c, "o", (s.n - 1) * a.ldo + row, s.tolerance) : NULL;
+    a.u = s.with_u ? kc_out(c, "u", (s.n - 1) * a.ldu + row, s.tolerance) : NULL;
     kc_align(c, 64);
-    a.S = kc_inout(c, "S", (int64_t)row * s.K, KC_NORMAL, 2e-5);
+    a.S = kc_inout(c, "S", (int64_t)row * s.K, KC_NORMAL, s.tolerance);
     a.chunk = chunk_of(c, s.n, s.K, decay, beta);
     return a;
 }
@@ -83,32 +84,44 @@ static void check_shape(kc *c, struct shape s, enum kc_fill decay, float beta)
 }
 
 /* The row of a token does not look at later tokens, not even when they are NaN. */
-static void check_later_nan(kc *c)
+static void check_later_nan(kc *c, double tolerance)
 {
-    struct args a = operands(c, (struct shape){17, 64, 2, 0, true, true}, KC_DECAY, 1, KL_RULE_DELTA);
+    struct args a = operands(c, (struct shape){17, 64, 2, 0, true, true, tolerance}, KC_DECAY, 1, KL_RULE_DELTA);
     float *v = (float *)(uintptr_t)a.v;
     for (int64_t i = 0; i < a.n_slab * KL_SLAB; i++)
         v[9 * a.ldv + i] = NAN;
     kc_run(c, call, &a, "token 9 of 17 is NaN");
 }
 
-void check_kda_slabs(kc *c)
+static void check_chunks(kc *c, size_t first_head, double tolerance)
 {
     static const int tokens[] = {1, 2, 3, 5, 8, 15, 16, 17, 32, 63, 64};
     static const int heads[] = {1, 7, 16, 37, 64, 128};
     static const enum kc_fill decays[] = {KC_ONE, KC_DECAY, KC_DECAY_MIXED};
     for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++)
-        for (size_t h = 0; h < sizeof heads / sizeof *heads; h++) {
+        for (size_t h = first_head; h < sizeof heads / sizeof *heads; h++) {
             int kind = (int)(t * 6 + h);
-            struct shape s = {tokens[t], heads[h], 1 + kind % 3, kind % 2 * 5, kind % 4 != 3, kind % 3 != 1};
+            struct shape s = {tokens[t], heads[h], 1 + kind % 3, kind % 2 * 5, kind % 4 != 3, kind % 3 != 1, tolerance};
             for (size_t d = 0; d < sizeof decays / sizeof *decays; d++)
                 check_shape(c, s, decays[d], -1);
         }
     for (int beta = 0; beta <= 2; beta++)
-        check_shape(c, (struct shape){16, 128, 2, 0, true, true}, KC_DECAY, (float)beta);
-    check_later_nan(c);
+        check_shape(c, (struct shape){16, 128, 2, 0, true, true, tolerance}, KC_DECAY, (float)beta);
+    check_later_nan(c, tolerance);
     for (int n = 16; n <= 64; n *= 4) {
-        struct args a = operands(c, (struct shape){n, 128, 8, 0, true, false}, KC_DECAY, 1, KL_RULE_DELTA);
+        struct args a = operands(c, (struct shape){n, 128, 8, 0, true, false, tolerance}, KC_DECAY, 1, KL_RULE_DELTA);
         kc_run_timed(c, call, &a, "n %d, K 128, V 128", n);
     }
+}
+
+void check_kda_slabs(kc *c)
+{
+    check_chunks(c, 0, 2e-5);
+}
+
+/* Each side rounds its operands its own way; with a handful of channels, keys are so much alike that the recursion
+ * magnifies the difference: those heads are left out. */
+void check_kda_slabs_half(kc *c)
+{
+    check_chunks(c, 3, 4e-2);
 }
