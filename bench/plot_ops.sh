@@ -45,16 +45,16 @@ set ylabel 'ns per token and head'
 set grid ytics lc rgb '#dddddd'
 set border 3
 set tics nomirror
-set key top left reverse Left
-set label '$machine; $date; $commit' at graph 1,-0.19 right font ',9' tc rgb '#888888'
-set bmargin 5"
+set label '$machine; $date; $commit' at screen 0.98,0.03 right font ',9' tc rgb '#888888'
+set bmargin 5.5"
 
 gnuplot <<PLOT
 $style
 set output '$folder/kda_vs_dplr.svg'
 set title 'Chunkwise forward, 16 heads, K = V = 128, f32, one thread'
 set yrange [0:*]
-set offsets graph 0.05, graph 0.05, graph 0.25, 0
+set key bottom left reverse Left
+set offsets graph 0.05, graph 0.05, graph 0.15, 0
 plot '$data/dplr' using 1:2 with linespoints lw 2 pt 7 lc rgb '#c0504d' title 'DPLR, chunk $(chunks "$data/dplr")', \
      '$data/kda' using 1:2 with linespoints lw 2 pt 7 lc rgb '#1f5fa8' title 'KDA, chunk $(chunks "$data/kda")', \
      '$data/ratio' using 1:2:(sprintf('%.2f x', \$3)) with labels offset 0,1 tc rgb '#c0504d' notitle
@@ -68,12 +68,13 @@ $style
 set output '$folder/kda_length.svg'
 set title 'KDA forward, 16 heads, K = V = 128: time per token against length'
 set logscale y 2
+set key top right
 set offsets graph 0.05, graph 0.05, graph 0.3, graph 0.1
 plot $softmax \
      '$data/kda_f32_1' using 1:2 with linespoints lw 2 pt 7 lc rgb '#1f5fa8' title 'KDA, f32, 1 thread', \
-     '$data/kda_bf16_1' using 1:2 with linespoints lw 2 pt 6 lc rgb '#1f5fa8' title 'KDA, bf16, 1 thread', \
+     '$data/kda_bf16_1' using 1:2 with linespoints lw 2 pt 6 lc rgb '#7fb0e6' title 'KDA, bf16, 1 thread', \
      '$data/kda_f32_2' using 1:2 with linespoints lw 2 pt 7 lc rgb '#5a9a3c' title 'KDA, f32, 2 threads', \
-     '$data/kda_bf16_2' using 1:2 with linespoints lw 2 pt 6 lc rgb '#5a9a3c' title 'KDA, bf16, 2 threads'
+     '$data/kda_bf16_2' using 1:2 with linespoints lw 2 pt 6 lc rgb '#a9d68c' title 'KDA, bf16, 2 threads'
 PLOT
 awk '{ printf "DPLR / KDA at %5d tokens: %.2f\n", $1, $3 }' "$data/ratio"
 echo "$folder/kda_vs_dplr.svg $folder/kda_length.svg"
