@@ -82,3 +82,52 @@ const struct ka_timed ka_timed_short_conv = {
     .prepare = short_conv_prepare,
     .run = short_conv_run,
 };
+
+/* ---- linear layer: as many outputs as inputs; backward: to the input and to the weights */
+
+static struct ka_cost linear_layer_cost(const struct ka_stage *s, const struct ka_case *c)
+{
+    double T = (double)c->T, W = (double)width(s), e = (double)kl_dtype_bytes(c->dtype), forward = 2 * T * W * W;
+    if (c->pass == KA_FORWARD)
+        return (struct ka_cost){.tokens = c->T, .flops = forward, .bytes = (2 * T * W + W * W) * e};
+    return (struct ka_cost){
+        .tokens = c->T, .flops = 2 * forward, .bytes = (2 * T * W + W * W) * e + (T * W + 2 * W * W) * 4};
+}
+
+static size_t linear_layer_prepare(struct ka_stage *s, const struct ka_case *c, const kl_backend *be,
+                                   union ka_call *call)
+{
+    int64_t W = width(s);
+    kl_linear_args a = {.x = rows(s, c, KA_NORMAL, 0, W), .w = weights(s, c->dtype, KA_WEIGHT, 5, W, W)};
+    if (c->pass == KA_FORWARD) {
+        a.y = rows(s, c, KA_ZERO, 0, W);
+        call->linear = a;
+        return s->failed ? 0 : kl_linear_workspace(be, &call->linear);
+    }
+    call->linear_bwd = (kl_linear_bwd_args){
+        .fwd = a,
+        .d_y = rows(s, c, KA_NORMAL, 1, W),
+        .d_x = gradient(s, c, 2, W),
+        .d_w = weights(s, KL_F32, KA_ZERO, 22, W, W),
+    };
+    return s->failed ? 0 : kl_linear_bwd_workspace(be, &call->linear_bwd);
+}
+
+static kl_status linear_layer_run(const struct ka_case *c, const kl_backend *be, union ka_call *call, kl_workspace work,
+                                  kl_error *err)
+{
+    if (c->pass == KA_BACKWARD) {
+        call->linear_bwd.work = work;
+        return kl_linear_bwd(be, &call->linear_bwd, err);
+    }
+    call->linear.work = work;
+    return kl_linear(be, &call->linear, err);
+}
+
+const struct ka_timed ka_timed_linear_layer = {
+    .name = "linear_layer",
+    PASSES,
+    .cost = linear_layer_cost,
+    .prepare = linear_layer_prepare,
+    .run = linear_layer_run,
+};

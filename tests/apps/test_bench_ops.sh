@@ -50,11 +50,18 @@ expect_json "all(abs(r['gbps'] * r['ns_per_token_head'] / (2 * 4 * 16 * r['T']) 
                  for r in d['rows'] if r['op'] == 'softmax' and r['pass'] == 'step')"
 expect_json "all(r['chunk'] == 0 for r in d['rows'] if r['op'] == 'softmax')"
 
+# MLA of dim 16: keys of 16 + 8, values of 16, latents of 64; a step in its absorbed form.
+run bench ops $quick --json --op mla --T 16
+expect_code 0
+expect_json "all((r['K'], r['V'], r['heads'], r['T']) == (24, 16, 2, 16) for r in d['rows'])"
+expect_json "[round($flops / {'forward': 80 * 8.5, 'backward': 160 * 8.5, 'step': 272 * 16}[r['pass']], 3)
+              for r in d['rows']] == [1, 1, 1]"
+
 # Every operator there is, in both dtypes, on a geometry that is no multiple of anything.
 run bench ops --reps 1 --sample-ms 0 --dram-mib 8 --heads 3 --dim 17 --op all --T 5 --dtype f32,bf16 --csv
 expect_code 0
 expect_err ""
-[ "$(cut -d, -f1 "$out" | sort -u | wc -l)" -ge 11 ] || fail "expected every operator"
+[ "$(cut -d, -f1 "$out" | sort -u | wc -l)" -ge 14 ] || fail "expected every operator"
 
 # Plain C runs everywhere; CSV has a line of names and as many fields in every line.
 run bench ops $quick --csv --op gla,l2norm --T 8 --isa ref
