@@ -26,8 +26,8 @@ struct halves {
     uint32_t kd[KL_CHUNK_MAX][MAX_K], qd[KL_CHUNK_MAX][MAX_K], ku[KL_CHUNK_MAX][MAX_K];
 };
 
-/* The larger of |x| and so_far, lane by lane, as bit patterns: those of magnitudes are ordered like the magnitudes, with
- * infinity and then NaN on top. */
+/* The larger of |x| and so_far, lane by lane, as bit patterns: those of magnitudes are ordered like the magnitudes,
+ * with infinity and then NaN on top. */
 static __m512i larger(__m512 x, __m512i so_far)
 {
     return _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff)), so_far);
