@@ -14,7 +14,9 @@ static inline int kl__nearest(float v, int low, int high)
     return (int)(kl__bits_of_f32(v + 0x1.8p23f) & 0x7fffff) - 0x400000;
 }
 
-/** How much an error in each of x [n] counts.  A large weight moves an output more often than a small one, yet small
+/** Everywhere n is a multiple of 4, at most 32.
+ *
+ *  How much an error in each of x [n] counts.  A large weight moves an output more often than a small one, yet small
  *  ones are many: half the weight is shared by all, half goes with the square.  The largest is 1; all 0 for zeros. */
 void kl__fit_weights(float *w, const float *x, int n);
 
