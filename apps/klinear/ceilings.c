@@ -83,7 +83,8 @@ double ka_compute_value(const struct ka_ceilings *set, const char *isa, kl_pool 
 {
     double f32 = ka_ceiling_value(set, find(set, KA_FMA_F32, isa, pool, 0));
     double dot = ka_ceiling_value(set, find(set, KA_DOT_BF16, isa, pool, 0));
-    return dtype == KL_BF16 ? fmax(f32, dot) : f32;
+    double f16 = ka_ceiling_value(set, find(set, KA_FMA_F16, isa, pool, 0));
+    return dtype == KL_BF16 ? fmax(f32, fmax(dot, f16)) : f32; /* fmax passes over what is not there: NaN */
 }
 
 void ka_ceilings_json(struct ka_json *j, const struct ka_ceilings *set, const struct ka_machine *m, const char *isa,

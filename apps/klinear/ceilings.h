@@ -23,7 +23,8 @@ double ka_ceiling_value(const struct ka_ceilings *set, int i);
 /** That of the level `level`, or NaN. */
 double ka_level_value(const struct ka_ceilings *set, const struct ka_machine *machine, enum ka_limit limit,
                       const char *isa, kl_pool *pool, enum ka_level level);
-/** The multiply-adds of a dtype: for bf16 the faster of the two ways that keep f32 sums, for f32 the one. */
+/** The multiply-adds of a dtype: of f32, and for bf16 the fastest of f32 FMA, bf16 dot and f16 FMA, all of which can
+ *  serve 16-bit operands. */
 double ka_compute_value(const struct ka_ceilings *set, const char *isa, kl_pool *pool, kl_dtype dtype);
 /** Writes one object with all that ka_want_all_ceilings wanted. */
 void ka_ceilings_json(struct ka_json *j, const struct ka_ceilings *set, const struct ka_machine *machine,

@@ -11,6 +11,13 @@ struct settings {
     bool fast, json;
 };
 
+/* Optional libraries that this program was built with. */
+#ifdef KA_WITH_JANSSON
+static const bool with_jansson = true;
+#else
+static const bool with_jansson = false;
+#endif
+
 /* Everything that is reported. */
 struct findings {
     struct ka_machine machine;
@@ -59,6 +66,10 @@ static void print_json(const struct findings *f)
     ka_json_close(&j, '}');
     ka_json_text(&j, "isa", kl_backend_isa(f->backend));
     ka_json_integer(&j, "threads", kl_pool_threads(f->pool[f->n_pool - 1]));
+    ka_json_open(&j, "libraries", '[');
+    if (with_jansson)
+        ka_json_text(&j, NULL, "jansson");
+    ka_json_close(&j, ']');
     ka_json_open(&j, "kernels", '{');
     const char *slot, *variant;
     for (int i = 0; kl_backend_kernel(f->backend, i, &slot, &variant); i++)
@@ -169,7 +180,8 @@ static void print_text(const struct findings *f)
                m->l3_bytes ? ", " : "", m->l3_bytes ? amount(c, m->l3_bytes) : "", m->l3_bytes ? " L3" : "");
     printf("Memory          %s, of which %s can be had\n", amount(a, m->memory_bytes), amount(b, m->memory_free_bytes));
     printf("Threads         %d\n", kl_pool_threads(f->pool[f->n_pool - 1]));
-    printf("Instructions    %s\n\nKernels\n", kl_backend_isa(f->backend));
+    printf("Instructions    %s\n", kl_backend_isa(f->backend));
+    printf("Libraries       %s\n\nKernels\n", with_jansson ? "jansson: reads and writes safetensors" : "none");
     print_kernels(f);
     if (f->ceilings.n)
         print_ceilings(f);
