@@ -293,11 +293,11 @@ KL_API size_t kl_mla_bwd_workspace(const kl_backend *backend, const kl_mla_bwd_a
 KL_API kl_status kl_mla_bwd(const kl_backend *backend, const kl_mla_bwd_args *args, kl_error *err);
 
 /** Rotary position embedding, in place, on the first `n_rot` columns of every head: the pair (x, y) of frequency i
- *  turns by position * base^(-2 i / n_rot).  The released model does not use it; the baselines do.
+ *  turns by position * base^(-2 i / n_rot), an angle that is taken in f64.  The released model does not use it; the baselines do.
  *  Source: arXiv:2104.09864.   [T: ops/rope] */
 typedef struct kl_rope_args {
     kl_tensor x;             /* in and out [T][H][D] f32|bf16 */
-    const int64_t *position; /* [T], >= 0, borrowed */
+    const int64_t *position; /* [T], 0 .. 2^31 - 1, borrowed */
     int n_rot;               /* even, 0 < n_rot <= D; 0: D */
     float base;              /* 0: 10000 */
     bool interleaved;        /* pairs are (2i, 2i+1); false: (i, i + n_rot/2) */
@@ -438,7 +438,7 @@ KL_API kl_status kl_embedding(const kl_backend *backend, const kl_embedding_args
 typedef struct kl_embedding_bwd_args {
     kl_embedding_args fwd; /* y is not looked at */
     kl_tensor d_y;         /* [T][D] f32|bf16 */
-    kl_tensor d_table;     /* += [N][D] f32, token by token in their order */
+    kl_tensor d_table;     /* += [N][D] f32, token by token in their order; of fwd.table only the shape is used */
     kl_workspace work;
 } kl_embedding_bwd_args;
 
@@ -541,7 +541,8 @@ KL_API size_t kl_experts_bwd_workspace(const kl_backend *backend, const kl_exper
 KL_API kl_status kl_experts_bwd(const kl_backend *backend, const kl_experts_bwd_args *args, kl_error *err);
 
 /** Softmax and cross-entropy in one:  loss_t = lse_t - logits_t[label_t],  lse_t = log sum_n exp(logits_tn).
- *  A negative label is ignored: loss 0.  A label >= N is KL_ERR_ARGUMENT.   [T: ops/cross_entropy] */
+ *  A negative label is ignored: loss 0, no gradient.  A label >= N is KL_ERR_ARGUMENT.  Logits of -infinity are masked
+ *  out.  The forward reads the logits once, whatever N.  Source: arXiv:1805.02867.   [T: ops/cross_entropy] */
 typedef struct kl_cross_entropy_args {
     kl_tensor loss;   /* out [T] f32 */
     kl_tensor lse;    /* out [T] f32; absent: not wanted */
@@ -554,7 +555,7 @@ KL_API size_t kl_cross_entropy_workspace(const kl_backend *backend, const kl_cro
 KL_API kl_status kl_cross_entropy(const kl_backend *backend, const kl_cross_entropy_args *args, kl_error *err);
 
 typedef struct kl_cross_entropy_bwd_args {
-    kl_cross_entropy_args fwd; /* with lse as the forward left it */
+    kl_cross_entropy_args fwd; /* with lse as the forward left it; loss is not looked at */
     kl_tensor d_loss;          /* [T] f32; absent: ones */
     kl_tensor d_logits;        /* out [T][N] f32: d_loss (softmax - onehot); may be the same memory as f32 logits */
     kl_workspace work;

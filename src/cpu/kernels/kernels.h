@@ -9,12 +9,14 @@
 #define KL_CPU_KERNELS_H
 
 #include "cpu/kernels/slots_attention.h"
-#include "cpu/kernels/slots_conv.h"
 #include "cpu/kernels/slots_attention.h"
+#include "cpu/kernels/slots_conv.h"
 #include "cpu/kernels/slots_elementwise.h"
 #include "cpu/kernels/slots_gemm.h"
 #include "cpu/kernels/slots_kda.h"
 #include "cpu/kernels/slots_kda_bwd.h"
+#include "cpu/kernels/slots_rope.h"
+#include "cpu/kernels/slots_softmax.h"
 
 /** One pointer per slot, and the name of the variant behind it. */
 struct kl__kernels {
