@@ -8,6 +8,7 @@
 #include "base/memory.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -134,6 +135,16 @@ static void publish(kl_pool *p)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* The last tasks of others are nearly done; unless a worker waits for a core, which the caller must not keep it from. */
+static void await_workers(kl_pool *p)
+{
+    for (int i = 0; atomic_load_explicit(&p->n_busy, memory_order_acquire) > 0; i++)
+        if (i < SPINS_BEFORE_SLEEP)
+            relax();
+        else
+            sched_yield();
+}
+
 void kl__pool_run(kl_pool *p, int64_t n_task, kl__task_fn *fn, void *arg)
 {
     if (n_task <= 0)
@@ -153,8 +164,7 @@ void kl__pool_run(kl_pool *p, int64_t n_task, kl__task_fn *fn, void *arg)
     atomic_store_explicit(&p->n_busy, p->n_thread - 1, memory_order_relaxed);
     publish(p);
     work_off(p, 0);
-    while (atomic_load_explicit(&p->n_busy, memory_order_acquire) > 0)
-        relax();
+    await_workers(p);
     pthread_mutex_unlock(&p->turn);
     leave_flush_mode(mode);
 }

@@ -1,4 +1,4 @@
-/* f16 and f32: every half in one direction, every boundary between two halves in the other. */
+/* f16, bf16 and f32: every half in one direction, every boundary between two halves in the other. */
 #include "support/kt.h"
 
 #include "base/half.h"
@@ -49,9 +49,32 @@ static void every_boundary_rounds(void **state)
     assert_true((kl__f16_of_f32(NAN) & 0x7e00) == 0x7e00);
 }
 
+/* bf16 is the upper half of an f32, so all of it can be tried: every bf16, and the middle of every two neighbours. */
+static void every_bf16(void **state)
+{
+    (void)state;
+    for (unsigned h = 0; h < 0x10000; h++) {
+        float x = kl__f32_of_bf16((uint16_t)h);
+        assert_int_equal(kl__bits_of_f32(x), h << 16);
+        if (isnan(x)) {
+            assert_true(isnan(kl__f32_of_bf16(kl__bf16_of_f32(x))));
+            assert_true(isnan(kl__f32_of_bf16(kl__bf16_of_f32(kl__f32_of_bits(h << 16 | 1))))); /* payload cut off */
+            continue;
+        }
+        assert_int_equal(kl__bf16_of_f32(x), h);
+        if (isinf(x))
+            continue;
+        unsigned even = h & 1 ? h + 1 : h; /* one up is one further from zero, infinity after the largest */
+        assert_int_equal(kl__bf16_of_f32(kl__f32_of_bits(h << 16 | 0x8000)), even);
+        assert_int_equal(kl__bf16_of_f32(kl__f32_of_bits(h << 16 | 0x7fff)), h);
+        assert_int_equal(kl__bf16_of_f32(kl__f32_of_bits(h << 16 | 0x8001)), h + 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_bf16),
         cmocka_unit_test(every_half_is_exact),
         cmocka_unit_test(every_boundary_rounds),
     };
