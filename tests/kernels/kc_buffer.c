@@ -77,7 +77,9 @@ static void *add(kc *c, const char *name, enum kc_type type, enum kc_role role, 
     }
     int index = c->n_buffer++;
     struct kc_region *r = &c->region[index];
-    size_t bytes = (size_t)n * kc_element_bytes(type), align = c->align ? c->align : kc_element_bytes(type);
+    size_t bytes = (size_t)n * kc_element_bytes(type), align = kc_element_bytes(type);
+    if (align < c->align)
+        align = c->align;
     grow_region(r, bytes + 2 * KC_BORDER + 5 * align + 64);
     struct kc_buffer b = {.name = name, .type = type, .role = role, .n = n, .bytes = bytes, .tolerance = tolerance};
     b.data = place(c, r, bytes, align, index);

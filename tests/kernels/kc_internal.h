@@ -37,7 +37,7 @@ struct kc {
     struct kc_options options;
     uint64_t rng;
     enum kc_placement placement;
-    size_t align; /* 0: the element's */
+    size_t align; /* at least; never less than the element's */
     struct kc_buffer buffer[KC_MAX_BUFFER];
     struct kc_region region[KC_MAX_BUFFER];
     int n_buffer;

@@ -92,7 +92,7 @@ void kc_cancels(kc *c, double magnitude);
 void kc_each(kc *c, double least);
 
 /** The buffers asked for from here to the next kc_run start at multiples of `bytes` (a power of two, at most 4096).
- *  For slots whose contract promises alignment.  Without: multiples of the element only. */
+ *  For slots whose contract promises alignment.  1, and before the first call of it: multiples of the element only. */
 void kc_align(kc *c, int64_t bytes);
 
 /* ---- calls */

@@ -119,7 +119,8 @@ static void a_nan_stays_in_its_head(void **state)
                 if (!spoilt[input].n_dim)
                     continue;
                 int64_t n, head = per_key_head ? 1 : 2;
-                entry(spoilt[input], BAD, head, &n)[n / 2] = NAN;
+                float *bad = entry(spoilt[input], BAD, head, &n);
+                bad[n / 2] = NAN;
                 kl_kda_args got = kda_run_variant(&v, b);
                 for (int64_t j = 0; j < HV; j++) {
                     bool hit = per_key_head ? j / (HV / H) == head : j == head;
