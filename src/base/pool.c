@@ -135,7 +135,7 @@ static void publish(kl_pool *p)
     pthread_mutex_unlock(&p->lock);
 }
 
-/* The last tasks of others are nearly done; unless a worker waits for a core, which the caller must not keep it from. */
+/* The last tasks of others are nearly done, unless a worker waits for a core: the caller must not keep it. */
 static void await_workers(kl_pool *p)
 {
     for (int i = 0; atomic_load_explicit(&p->n_busy, memory_order_acquire) > 0; i++)

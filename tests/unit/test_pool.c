@@ -1,5 +1,5 @@
-/* The pool: every task once, on threads that really work side by side, for jobs in quick succession and after sleep, and
- * for several callers at once.  What happens when memory or threads are refused is in test_faults.c. */
+/* The pool: every task once, on threads that really work side by side, for jobs in quick succession and after sleep,
+ * and for several callers at once.  What happens when memory or threads are refused is in test_faults.c. */
 #define _POSIX_C_SOURCE 200809L
 #include "support/kt.h"
 
