@@ -43,7 +43,7 @@ struct ka_buffer {
 struct ka_stage {
     int64_t heads, dim; /* dim: of a key and of a value head */
     int64_t n_expert;   /* for KA_EXPERT */
-    int64_t n_label;    /* for KA_LABEL */
+    int64_t n_label;    /* for KA_LABEL, of the copy that is asked for next */
     struct ka_buffer buffer[96];
     int n_buffer;
     size_t bytes, budget; /* in use; not to be exceeded */

@@ -57,6 +57,9 @@ union ka_call {
     kl_experts_bwd_args experts_bwd;
     kl_cross_entropy_args cross_entropy;
     kl_cross_entropy_bwd_args cross_entropy_bwd;
+    kl_embedding_args embedding;
+    kl_embedding_bwd_args embedding_bwd;
+    kl_rope_args rope;
 };
 
 struct ka_timed {

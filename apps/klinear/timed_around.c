@@ -171,3 +171,37 @@ const struct ka_timed ka_timed_swiglu = {
     .prepare = swiglu_prepare,
     .run = swiglu_run,
 };
+
+/* ---- rotary positions, in place: four products and two sums for a pair; backward the same */
+
+static struct ka_cost rope_cost(const struct ka_stage *s, const struct ka_case *c)
+{
+    return per_element(s, c, 3, 2, 0);
+}
+
+static size_t rope_prepare(struct ka_stage *s, const struct ka_case *c, const kl_backend *be, union ka_call *call)
+{
+    int64_t *position = ka_stage_data(s, KA_ZERO, 31, KL_I32, 2 * c->rows, 1); /* two of 32 bits for one of 64 */
+    for (int64_t t = 0; position && t < c->T; t++)
+        position[t] = t;
+    call->rope = (kl_rope_args){.x = input(s, c, KA_VALUE, 2), .position = position, .n_rot = (int)(s->dim / 2 * 2)};
+    return s->failed               ? 0
+           : c->pass == KA_FORWARD ? kl_rope_workspace(be, &call->rope)
+                                   : kl_rope_bwd_workspace(be, &call->rope);
+}
+
+static kl_status rope_run(const struct ka_case *c, const kl_backend *be, union ka_call *call, kl_workspace work,
+                          kl_error *err)
+{
+    call->rope.work = work;
+    return c->pass == KA_FORWARD ? kl_rope(be, &call->rope, err) : kl_rope_bwd(be, &call->rope, err);
+}
+
+const struct ka_timed ka_timed_rope = {
+    .name = "rope",
+    .passes = 1 << KA_FORWARD | 1 << KA_BACKWARD,
+    .head = head,
+    .cost = rope_cost,
+    .prepare = rope_prepare,
+    .run = rope_run,
+};
