@@ -182,6 +182,10 @@ size_t kl__mla_absorbed_workspace(const kl_backend *be, const struct kl__latent 
         carve(&c, be, &job);
         kl__carve(&c, kl__attention_run_workspace(be, &job.attention), 1);
         most = kl__carver_need(&c) > most ? kl__carver_need(&c) : most;
+        /* The full windows that follow inside the same sequence need the same: one look is enough for all. */
+        int64_t rest = first_token_of(x, w.next_seq + 1) - w.next_token;
+        if (w.first_seq == w.next_seq && job.n_token == WINDOW_TOKENS)
+            w.next_token += rest / WINDOW_TOKENS * WINDOW_TOKENS;
     }
     return most;
 }

@@ -568,6 +568,25 @@ static void refusals(void **state)
     kt_free_all();
 }
 
+/* What a call would need is known at once, however many tokens it claims to have; no tensor is looked at. */
+static void workspace_of_any_shape(void **state)
+{
+    (void)state;
+    int64_t n = (int64_t)1 << 38;
+    char *address = (char *)((uintptr_t)1 << 20);
+    for (kl_mla_form form = KL_MLA_AUTO; form <= KL_MLA_EXPANDED; form++) {
+        kl_mla_args a = {.q = kl_view3(address, KL_F32, n, 1, 3), .form = form};
+        a.o = kl_view3(address + ((int64_t)1 << 44), KL_F32, n, 1, 2);
+        a.cache = kl_view2(address + ((int64_t)1 << 45), KL_F32, n, 5);
+        a.w_uk = kl_view3(address + ((int64_t)1 << 46), KL_F32, 1, 2, 4);
+        a.w_uv = a.w_uk;
+        assert_true(kl_mla_workspace(kt_backend("ref", 3), &a) > 0);
+        a.q.dim[0] = a.o.dim[0] = n - 100;
+        assert_true(kl_mla_workspace(kt_backend("ref", 3), &a) > 0);
+    }
+    kt_free_all();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -582,6 +601,7 @@ int main(void)
         cmocka_unit_test(finite_differences),
         cmocka_unit_test(gradient_options),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(workspace_of_any_shape),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     kt_free_backends();

@@ -2,7 +2,7 @@
  *  elements from one row to the next.  Pointers need no alignment beyond the element's; outputs overlap no input.
  *
  *  What one row of a result is made of, and in which order, never depends on the other rows of the tile: the same
- *  query gives the same bits in whatever block it is worked on.   Source: docs/kda.md, "Attention". */
+ *  query gives the same bits in whatever block it is worked on.   Source: arXiv:2205.14135. */
 #ifndef KL_CPU_SLOTS_ATTENTION_H
 #define KL_CPU_SLOTS_ATTENTION_H
 
