@@ -82,7 +82,8 @@ typedef enum kl_operands {
  *            multiple of 16 and carrying the state gives the same bits under KL_PATH_CHUNK.  [T: ops/kda_properties]
  *  Errors    as above; KL_ERR_ARGUMENT also for lower_bound >= 0 with KL_GATE_BOUNDED, chunk not one of 0, 8, 16, 32,
  *            64, snapshot_every not a positive multiple of the chunk.
- *  Source    arXiv:2510.26692 eq. 1; docs/kda.md.   Backward: kl_kda_bwd.   [T: ops/kda_golden, ops/kda_properties] */
+ *  Source    arXiv:2510.26692 eq. 1; docs/kda.md.   Backward: kl_kda_bwd.   [T: ops/kda_golden, ops/kda_regimes,
+ *            ops/kda_properties, ops/kda_tokens, ops/kda_bits, ops/kda_random, ops/kda_misuse] */
 typedef struct kl_kda_args {
     kl_tensor o; /* out [T][HV][V] f32|bf16 */
     kl_tensor q; /* [T][H][K] f32|bf16 */
@@ -127,7 +128,7 @@ KL_API kl_status kl_kda(const kl_backend *backend, const kl_kda_args *args, kl_e
  *  and work are not looked at); when fwd.snapshots is present it must hold what the forward wrote there, and saves
  *  recomputing the states.  Otherwise one state per chunk of a (sequence, head) is kept in the workspace.
  *  Gradients are f32, and are with respect to the raw inputs: through the L2 norm, gate and sigmoid when those are on.
- *  Source: docs/kda.md, "Backward".   [T: ops/kda_bwd] */
+ *  Source: docs/kda.md, "Backward".   [T: ops/kda_bwd, ops/kda_bwd_properties, ops/kda_random] */
 typedef struct kl_kda_bwd_args {
     kl_kda_args fwd;
     kl_tensor d_o;         /* [T][HV][V] f32|bf16 */
@@ -149,7 +150,8 @@ KL_API kl_status kl_kda_bwd(const kl_backend *backend, const kl_kda_bwd_args *ar
  *      S <- (diag(exp g_t) - a_t b_t^T) S + k_t v_t^T;      o_t = scale S^T q_t
  *  b reads the state before its decay.  KDA is a = beta k, b = exp(g) . k, with beta k for k; RWKV-7 has b of unit
  *  length and a = gain . b.  The transition has to be stable for the numbers to stay finite; nothing checks that.
- *  All of q, k, a, b have H heads, as have v and o.  [T: ops/dplr]   Source: arXiv:2510.26692, section 6.2. */
+ *  All of q, k, a, b have H heads, as have v and o.  Source: arXiv:2510.26692, section 6.2.
+ *  [T: ops/dplr_golden, ops/dplr_properties, ops/dplr_random] */
 typedef struct kl_dplr_args {
     kl_tensor o;                    /* out [T][H][V] f32|bf16 */
     kl_tensor q, k, a, b;           /* [T][H][K] f32|bf16 */

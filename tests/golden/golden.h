@@ -63,7 +63,7 @@ void golden_expect(const golden_run *r, const char *name, kl_tensor got, double 
 /** The same for a float64 array with as many elements as the result; NULL is not looked at. */
 void golden_expect64(const golden_run *r, const char *name, const double *got, double tolerance);
 
-/** What every operator has to keep, in f32: spec of the tolerances in docs/kda.md. */
+/** What every operator has to keep, in f32; README.md says why. */
 #define GOLDEN_FORWARD 2e-6
 #define GOLDEN_BACKWARD 5e-6
 

@@ -376,6 +376,42 @@ static void linear(void **state)
     }
 }
 
+/* A segment is an affine map of the state, S -> A S + B, and o_t = o_local,t + Qhat_t S: run it on V value columns from
+ * zeros and K more, without values, from the identity, and it leaves [B | A] and [o_local | Qhat].  Maps of
+ * neighbouring segments compose into the whole: what lets ranks work on parts of one sequence. */
+static void segments_compose(void **state)
+{
+    (void)state;
+    enum { T = 69, CUT = 25, K = 14, V = 10, WIDE = V + K };
+    kt_rng r = {11};
+    kda_variant v;
+    for (int i = 0; kda_variant_at(i, &v); i++) {
+        kl_kda_args a = kda_draw(&r, (kda_shape){T, 1, 1, K, V}, GATES_A1, KEYS_MODEL, BETAS_MODEL), wide = a;
+        kl_kda_args whole = kda_run_variant(&v, a), first = kda_run_variant(&v, kda_slice(&a, 0, CUT, a.state_in));
+        wide.v = kl_view3(kt_zeros(T * WIDE), KL_F32, T, 1, WIDE);
+        wide.state_in = kl_view4(kt_zeros(K * WIDE), KL_F32, 1, 1, K, WIDE);
+        for (int t = 0; t < T; t++)
+            for (int l = 0; l < V; l++)
+                ((float *)wide.v.data)[t * WIDE + l] = ((const float *)a.v.data)[t * V + l];
+        for (int j = 0; j < K; j++)
+            ((float *)wide.state_in.data)[j * WIDE + V + j] = 1;
+        kl_kda_args map = kda_run_variant(&v, kda_slice(&wide, CUT, T, wide.state_in));
+        const float *BA = map.state_out.data, *S = first.state_out.data, *local = map.o.data;
+        kl_tensor left = kda_copy(whole.state_out), o = kda_copy(kda_rows(whole.o, CUT, T));
+        for (int row = 0; row < K + T - CUT; row++)
+            for (int l = 0; l < V; l++) {
+                const float *from = row < K ? BA + row * WIDE : local + (row - K) * WIDE;
+                double sum = from[l];
+                for (int j = 0; j < K; j++)
+                    sum += (double)from[V + j] * S[j * V + l];
+                *(row < K ? (float *)left.data + row * V + l : (float *)o.data + (row - K) * V + l) = (float)sum;
+            }
+        close_values(v.name, left, whole.state_out, 4e-6);
+        close_values(v.name, o, kda_rows(whole.o, CUT, T), 4e-6);
+        kt_free_all();
+    }
+}
+
 /* P19: 0 <= beta |k|^2 <= 2 contracts, so the state never holds more than what was put in. */
 static void norm_is_bounded(void **state)
 {
@@ -417,6 +453,7 @@ int main(void)
         cmocka_unit_test(rotation),
         cmocka_unit_test(signs_cancel),
         cmocka_unit_test(linear),
+        cmocka_unit_test(segments_compose),
         cmocka_unit_test(norm_is_bounded),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
