@@ -15,7 +15,8 @@ rows() {
         done
         for dtype in f32 bf16; do
             for threads in 1 2; do
-                echo "2026-01-01,abc,A machine,length,kda,forward,avx512,$dtype,$T,16,128,128,16,$threads,$((800 / threads)),1,1,1,1,1"
+                ns=$((800 / threads))
+                echo "2026-01-01,abc,A machine,length,kda,forward,avx512,$dtype,$T,16,128,128,16,$threads,$ns,1,1,1,1,1"
             done
         done
     done
