@@ -483,10 +483,17 @@ typedef enum kl_score {
 } kl_score;
 
 /** Chooses experts.  s = score(logits); choice by s + bias (the bias moves the choice, never the weight):
- *  with n_group > 1 a group's rank is the sum of its two best (s + bias), only the `topk_group` best groups are
- *  eligible; then the `topk` best experts, ties to the lower id, best first.  weight = s of the chosen, divided by
- *  their sum (+ 1e-20) with `renormalise`, times `scale`.  A NaN logit is never chosen while a number is left.
- *  Source: arXiv:2412.19437 section 2.1.2; the released model's configuration.   [T: ops/router] */
+ *  with n_group > 1 a group's rank is the sum of its two best (s + bias), only the experts of the `topk_group` best
+ *  groups are eligible; then the `topk` best experts, best first; ties to the lower id, among groups as well.
+ *  weight = s of the chosen, divided by their sum (+ 1e-20) with `renormalise`, times `scale`.
+ *
+ *  NaN       ranks below every number: an expert is chosen for a NaN only when no number is left among the eligible, a
+ *            group with fewer than two numbers only after all others.  With KL_SCORE_SOFTMAX one NaN logit makes all
+ *            weights of its token NaN (they depend on it), while the choice is made as if it were not there.
+ *  Cost      E exponentials and comparisons per token, and moves in a list of topk.
+ *  Errors    as above; KL_ERR_ARGUMENT also for groups that do not divide E, and topk beyond the eligible experts.
+ *  Source    arXiv:2412.19437 section 2.1.2; the released model's configuration.   Backward: kl_router_bwd.
+ *            [T: ops/router] */
 typedef struct kl_router_args {
     kl_tensor id;     /* out [T][topk] i32 */
     kl_tensor weight; /* out [T][topk] f32 */
@@ -495,7 +502,7 @@ typedef struct kl_router_args {
     kl_score score;
     int topk;       /* 1 .. E */
     int n_group;    /* 0 or 1: no groups; else divides E, with at least 2 experts a group */
-    int topk_group; /* 1 .. n_group */
+    int topk_group; /* 1 .. n_group; not looked at without groups */
     bool renormalise;
     float scale; /* 0: 1 */
     kl_workspace work;
@@ -504,8 +511,9 @@ typedef struct kl_router_args {
 KL_API size_t kl_router_workspace(const kl_backend *backend, const kl_router_args *args);
 KL_API kl_status kl_router(const kl_backend *backend, const kl_router_args *args, kl_error *err);
 
+/** Gradient of kl_router with the choice held fixed; the bias has none.  An id outside 0 .. E-1 is KL_ERR_ARGUMENT. */
 typedef struct kl_router_bwd_args {
-    kl_router_args fwd;  /* with id as the forward left it; the choice is held fixed, the bias has no gradient */
+    kl_router_args fwd;  /* with id as the forward left it; weight and bias are not looked at */
     kl_tensor d_weight;  /* [T][topk] f32 */
     kl_tensor d_logits;  /* out [T][E] f32 */
     kl_workspace work;

@@ -136,6 +136,22 @@ kl_status kl__check_sequences(const char *op, const char *name, const int64_t *c
     return KL_OK;
 }
 
+kl_status kl__check_ids(const char *op, const char *name, kl_tensor t, int64_t n, kl_error *err)
+{
+    for (int64_t i = 0; i < t.dim[0]; i++)
+        for (int64_t j = 0; j < kl__row_elements(t); j++) {
+            int32_t id = ((const int32_t *)kl__row(t, i))[j];
+            if (id >= 0 && id < n)
+                continue;
+            char column[24] = "";
+            if (t.n_dim > 1)
+                snprintf(column, sizeof column, "[%lld]", (long long)j);
+            return kl__fail(err, KL_ERR_ARGUMENT, "%s: %s[%lld]%s is %d, expected 0 .. %lld", op, name, (long long)i,
+                            column, (int)id, (long long)n - 1);
+        }
+    return KL_OK;
+}
+
 kl_status kl__check_work(const char *op, kl_workspace work, size_t need, kl_error *err)
 {
     if (need == 0 || (work.data && work.bytes >= need))

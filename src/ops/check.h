@@ -53,6 +53,9 @@ static inline int64_t kl__seq_start(const int64_t *cu, int64_t n, int64_t n_toke
     return cu ? cu[n] : n * n_token;
 }
 
+/** Every number of `t` (i32, one or two dimensions, checked before) is in 0 .. n-1; names the first that is not. */
+kl_status kl__check_ids(const char *op, const char *name, kl_tensor t, int64_t n, kl_error *err);
+
 /** The workspace holds `need` bytes. */
 kl_status kl__check_work(const char *op, kl_workspace work, size_t need, kl_error *err);
 
