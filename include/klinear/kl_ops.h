@@ -295,7 +295,8 @@ KL_API size_t kl_mla_bwd_workspace(const kl_backend *backend, const kl_mla_bwd_a
 KL_API kl_status kl_mla_bwd(const kl_backend *backend, const kl_mla_bwd_args *args, kl_error *err);
 
 /** Rotary position embedding, in place, on the first `n_rot` columns of every head: the pair (x, y) of frequency i
- *  turns by position * base^(-2 i / n_rot), an angle that is taken in f64.  The released model does not use it; the baselines do.
+ *  turns by position * base^(-2 i / n_rot), an angle that is taken in f64.  The released model does not use it; the
+ *  baselines do.  Cost: one sine and cosine per pair and token, 6 flops per pair and head.
  *  Source: arXiv:2104.09864.   [T: ops/rope] */
 typedef struct kl_rope_args {
     kl_tensor x;             /* in and out [T][H][D] f32|bf16 */

@@ -1,5 +1,6 @@
-/* kl_cross_entropy: every level against the formula in f64, also over the vocabulary of the released model; its gradient
- * against the formula and finite differences; ignored labels, infinities, NaN, bf16, pitches, thread counts, refusals. */
+/* kl_cross_entropy: every level against the formula in f64, also over the vocabulary of the released model; its
+ * gradient against the formula and finite differences; ignored labels, infinities, NaN, bf16, pitches, thread counts,
+ * refusals. */
 #include "support/kt.h"
 
 #include <math.h>
