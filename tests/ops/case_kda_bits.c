@@ -222,6 +222,23 @@ static void packed_is_separate(void **state)
             }
 }
 
+/* AUTO is the step for a sequence of one token and chunks for any other, bit for bit. */
+static void auto_is_one_of_them(void **state)
+{
+    (void)state;
+    for (int l = 0; kt_level(l); l++)
+        for (int64_t n = 1; n <= 20; n++) {
+            kt_rng r = {(uint64_t)n};
+            kl_kda_args a = kda_draw(&r, (kda_shape){n, 1, 2, 33, 20}, GATES_A1, KEYS_MODEL, BETAS_MODEL);
+            kl_kda_args chosen = kda_run(kt_backend(kt_level(l), 1), a);
+            a.path = n == 1 ? KL_PATH_RECURRENT : KL_PATH_CHUNK;
+            kl_kda_args named = kda_run(kt_backend(kt_level(l), 1), a);
+            same_bits(kt_level(l), chosen.o, named.o);
+            same_bits(kt_level(l), chosen.state_out, named.state_out);
+            kt_free_all();
+        }
+}
+
 /* A NaN in one sequence of a batch is no business of the others. */
 static void a_nan_stays_in_its_sequence(void **state)
 {
@@ -323,6 +340,7 @@ int main(void)
         cmocka_unit_test(packed_is_separate),
         cmocka_unit_test(a_nan_stays_in_its_sequence),
         cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(auto_is_one_of_them),
         cmocka_unit_test(state_in_place),
         cmocka_unit_test(workspace_is_scratch),
     };

@@ -318,6 +318,35 @@ static void snapshots_save_recomputing(void **state)
         }
 }
 
+/* States too large to be kept all: the backward keeps some and recomputes the others.  Two halves that fit, with the
+ * state carried forwards and its gradient backwards, must give the same. */
+static void large_states_are_recomputed(void **state)
+{
+    (void)state;
+    enum { LONG = 1090, CUT = 560, BIG = 512 };
+    int l = 0;
+    while (kt_level(l + 1))
+        l++;
+    const kl_backend *be = kt_backend(kt_level(l), 2);
+    kt_rng r = {10};
+    kl_kda_args a = kda_draw(&r, (kda_shape){LONG, 1, 1, BIG, BIG}, GATES_A1, KEYS_MODEL, BETAS_MODEL);
+    kl_kda_bwd_args b = draw_backward(&r, a), whole = run(be, b), head = b, tail = b;
+    tail.fwd = kda_slice(&a, CUT, LONG, kda_run(be, kda_slice(&a, 0, CUT, a.state_in)).state_out);
+    tail.d_o = kda_rows(b.d_o, CUT, LONG);
+    tail = run(be, tail);
+    head.fwd = kda_slice(&a, 0, CUT, a.state_in);
+    head.d_o = kda_rows(b.d_o, 0, CUT);
+    head.d_state_out = tail.d_state_in;
+    head = run(be, head);
+    for (int i = 0; i < N_ROWS; i++) {
+        kl_tensor x = rows_of(&whole, i), first = rows_of(&head, i), second = rows_of(&tail, i);
+        kt_assert_close("first half", first.data, x.data, ref64_count(first), 2e-6);
+        kt_assert_close("second half", second.data, kda_rows(x, CUT, LONG).data, ref64_count(second), 2e-6);
+    }
+    kt_assert_close("d_state_in", head.d_state_in.data, whole.d_state_in.data, BIG * BIG, 2e-6);
+    kt_free_all();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +358,7 @@ int main(void)
         cmocka_unit_test(a_nan_stays_in_its_head),
         cmocka_unit_test(packed_is_separate),
         cmocka_unit_test(snapshots_save_recomputing),
+        cmocka_unit_test(large_states_are_recomputed),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     kt_free_backends();
