@@ -1,5 +1,5 @@
-/* Routed experts.  The choices (token, j) are sorted by expert into rows, so that each expert is a matrix product over its
- * rows and its weights are read once:
+/* Routed experts.  The choices (token, j) are sorted by expert into rows, so that each expert is a matrix product over
+ * its rows and its weights are read once:
  *
  *     rows <- tokens;   g = rows w_gate^T,  u = rows w_up^T;   h = silu(g) . u;   out = h w_down^T
  *     y_t = sum_j weight_tj out[row of (t, j)]
