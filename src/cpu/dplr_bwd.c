@@ -22,7 +22,7 @@ struct job {
 
 /* Scratch of one thread. */
 struct scratch {
-    struct kl__dplr_stage stage;
+    struct kl__dplr_stage stage[KL__REPLAY_BLOCK]; /* of the chunks of a block; the first also on the way forwards */
     struct kl__dplr_chunk_bwd grad;
     struct kl__replay_memory replay;
     float *D;             /* [n_slab][K][KL_SLAB] */
@@ -45,7 +45,8 @@ static size_t carve_scratch(struct kl__carver *c, const struct job *job, int n_t
     size_t pairs = (size_t)s->chunk * KL_CHUNK_MAX;
     struct kl__dplr_chunk_bwd *g = &x->grad;
     for (int i = 0; i < n_thread; i++) {
-        kl__dplr_stage_carve(c, s, &x->stage);
+        for (int j = 0; j < job->plan.block; j++)
+            kl__dplr_stage_carve(c, s, &x->stage[j]);
         kl__replay_carve(c, &job->plan, &x->replay);
         float **const row_arrays[] = {&g->dqd, &g->dbd, &g->dku, &g->dau, &g->dq, &g->dk, &g->da, &g->db, &g->dg};
         for (size_t j = 0; j < sizeof row_arrays / sizeof *row_arrays; j++)
@@ -80,15 +81,33 @@ static void load_state(void *ctx, float *state, int64_t t)
     kl__slabs_load(state, h->state_in, h->job->f->state_layout, s->K, s->V, 0, kl__n_slab(s->V));
 }
 
-static void forward_chunk(void *ctx, float *state, float *y, int64_t t, int n)
+/* The chunk on `state`, in place, with its inputs in stage `i`. */
+static void run_chunk(const struct head *h, float *state, const struct kl__replay_chunk *c, int i)
+{
+    const struct job *job = h->job;
+    struct kl__columns columns = all_columns(&job->s);
+    ptrdiff_t ldv;
+    kl__dplr_stage_chunk(job->k, job->f, &job->s, &h->x->stage[i], h->start + c->t, c->n, h->head);
+    const float *v = kl__stage_values(job->k, &columns, job->f->v, h->start + c->t, c->n, h->head, h->x->v, &ldv);
+    job->k->dplr_slabs(state, NULL, 0, c->written, kl__columns_ld(job->s.V), &h->x->stage[i].chunk, v, ldv,
+                       columns.n_slab);
+}
+
+static void forward_chunk(void *ctx, float *state, const struct kl__replay_chunk *c)
+{
+    run_chunk(ctx, state, c, 0);
+}
+
+static void chunk_again(void *ctx, float *after, const float *before, const struct kl__replay_chunk *c)
 {
     const struct head *h = ctx;
-    const struct job *job = h->job;
-    struct kl__columns c = all_columns(&job->s);
-    ptrdiff_t ldv;
-    kl__dplr_stage_chunk(job->k, job->f, &job->s, &h->x->stage, h->start + t, n, h->head);
-    const float *v = kl__stage_values(job->k, &c, job->f->v, h->start + t, n, h->head, h->x->v, &ldv);
-    job->k->dplr_slabs(state, NULL, 0, y, kl__columns_ld(job->s.V), &h->x->stage.chunk, v, ldv, c.n_slab);
+    const struct kl__dplr_shape *s = &h->job->s;
+    if (!after) {
+        kl__dplr_stage_chunk(h->job->k, h->job->f, s, &h->x->stage[c->i], h->start + c->t, c->n, h->head);
+        return;
+    }
+    memcpy(after, before, sizeof *after * h->job->plan.state_floats);
+    run_chunk(h, after, c, c->i);
 }
 
 static void write_rows(const struct job *job, kl_tensor d, int64_t t0, int n, int64_t head, const float *rows)
@@ -97,23 +116,24 @@ static void write_rows(const struct job *job, kl_tensor d, int64_t t0, int n, in
         memcpy(kl__head_row(d, t0 + r, head), rows + r * job->s.ld, sizeof *rows * (size_t)job->s.K);
 }
 
-static void backward_chunk(void *ctx, const float *state, const float *y, int64_t t, int n)
+static void backward_chunk(void *ctx, const float *before, const struct kl__replay_chunk *at)
 {
     const struct head *h = ctx;
     const struct job *job = h->job;
     struct scratch *x = h->x;
     struct kl__columns c = all_columns(&job->s);
     ptrdiff_t ldv, lddo, lddv = kl__columns_ld(job->s.V), ldy = lddv;
-    int64_t t0 = h->start + t;
-    kl__dplr_stage_chunk(job->k, job->f, &job->s, &x->stage, t0, n, h->head);
+    const struct kl__dplr_stage *in = &x->stage[at->i];
+    int64_t t0 = h->start + at->t;
+    int n = at->n;
     const float *v = kl__stage_values(job->k, &c, job->f->v, t0, n, h->head, x->v, &ldv);
     const float *d_o = kl__stage_values(job->k, &c, job->a->d_o, t0, n, h->head, x->d_o, &lddo);
     bool wants_dv = kl__present(job->a->d_v);
     float *d_v = wants_dv ? kl__begin_outputs(&c, job->a->d_v, t0, h->head, x->d_v, &lddv) : x->d_v;
-    job->k->dplr_slabs_bwd(x->D, &x->grad, d_v, lddv, state, &x->stage.chunk, y, ldy, v, ldv, d_o, lddo, c.n_slab);
+    job->k->dplr_slabs_bwd(x->D, &x->grad, d_v, lddv, before, &in->chunk, at->written, ldy, v, ldv, d_o, lddo,
+                           c.n_slab);
     if (wants_dv)
         kl__end_outputs(job->k, &c, job->a->d_v, t0, n, h->head, d_v, lddv);
-    const struct kl__dplr_stage *in = &x->stage;
     job->k->dplr_prep_bwd(&x->grad, &in->chunk, in->q, in->k, in->a, in->b, in->alpha, job->s.scale);
     write_rows(job, job->a->d_q, t0, n, h->head, x->grad.dq);
     write_rows(job, job->a->d_k, t0, n, h->head, x->grad.dk);
@@ -124,7 +144,7 @@ static void backward_chunk(void *ctx, const float *state, const float *y, int64_
 
 static void run_task(void *arg, int64_t task, int thread)
 {
-    static const struct kl__replay_steps steps = {load_state, forward_chunk, backward_chunk};
+    static const struct kl__replay_steps steps = {load_state, forward_chunk, chunk_again, backward_chunk};
     const struct job *job = arg;
     const struct kl__dplr_shape *s = &job->s;
     struct kl__carver c = kl__carver(job->a->work);

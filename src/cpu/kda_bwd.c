@@ -36,7 +36,7 @@ struct job {
 
 /* Scratch of one thread. */
 struct scratch {
-    struct kl__kda_stage stage;
+    struct kl__kda_stage stage[KL__REPLAY_BLOCK]; /* of the chunks of a block; the first also on the way forwards */
     struct kl__kda_chunk_bwd grad;
     struct kl__replay_memory replay;
     float *D;             /* [n_slab][K][KL_SLAB] */
@@ -63,7 +63,8 @@ static size_t carve_work(struct kl__carver *c, struct job *job, int n_thread, st
     job->dA_log = kl__present(job->a->d_A_log) ? kl__carve(c, sums, sizeof(float)) : NULL;
     job->dbias = job->bias_channels ? kl__carve(c, sums, sizeof(float) * (size_t)job->bias_channels) : NULL;
     for (int i = 0; i < n_thread; i++) {
-        kl__kda_stage_carve(c, s, &x->stage);
+        for (int j = 0; j < job->plan.block; j++)
+            kl__kda_stage_carve(c, s, &x->stage[j]);
         kl__replay_carve(c, &job->plan, &x->replay);
         float **const row_arrays[] = {&g->dqd, &g->dkd, &g->dku, &g->dq, &g->dk, &g->dg};
         for (size_t j = 0; j < sizeof row_arrays / sizeof *row_arrays; j++)
@@ -72,6 +73,7 @@ static size_t carve_work(struct kl__carver *c, struct job *job, int n_thread, st
         g->dP = kl__carve(c, pairs, sizeof(float));
         g->dgamma = kl__carve(c, (size_t)s->ld, sizeof(float));
         g->dbeta = kl__carve(c, (size_t)s->chunk, sizeof(float));
+        g->scratch = kl__carve(c, kl__kda_bwd_scratch(s->chunk, s->ld, kl__n_slab(s->V)), sizeof(float));
         x->D = kl__carve(c, (size_t)s->K * Vp, sizeof(float));
         float **const value_arrays[] = {&x->v, &x->d_o, &x->d_v};
         for (size_t j = 0; j < sizeof value_arrays / sizeof *value_arrays; j++)
@@ -104,15 +106,52 @@ static void load_state(void *ctx, float *state, int64_t t)
     kl__slabs_load(state, from, job->f->state_layout, job->s.K, job->s.V, 0, kl__n_slab(job->s.V));
 }
 
-static void forward_chunk(void *ctx, float *state, float *u, int64_t t, int n)
+/* A and P of a chunk, close together, behind the values that it wrote. */
+static void keep_pairs(const struct job *job, const struct kl__replay_chunk *c, const struct kl__kda_chunk *from)
+{
+    float *to = c->written + c->n * kl__columns_ld(job->s.V);
+    size_t bytes = sizeof *to * (size_t)c->n;
+    for (int r = 0; r < c->n; r++, to += 2 * c->n) {
+        memcpy(to, from->A + r * KL_CHUNK_MAX, bytes);
+        memcpy(to + c->n, from->P + r * KL_CHUNK_MAX, bytes);
+    }
+}
+
+static void recall_pairs(const struct job *job, const struct kl__replay_chunk *c, struct kl__kda_chunk *to)
+{
+    const float *from = c->written + c->n * kl__columns_ld(job->s.V);
+    size_t bytes = sizeof *from * (size_t)c->n;
+    for (int r = 0; r < c->n; r++, from += 2 * c->n) {
+        memcpy(to->A + r * KL_CHUNK_MAX, from, bytes);
+        memcpy(to->P + r * KL_CHUNK_MAX, from + c->n, bytes);
+    }
+}
+
+static void forward_chunk(void *ctx, float *state, const struct kl__replay_chunk *c)
 {
     const struct head *h = ctx;
     const struct job *job = h->job;
-    struct kl__columns c = all_columns(&job->s);
+    struct kl__kda_stage *stage = &h->x->stage[0];
+    struct kl__columns columns = all_columns(&job->s);
     ptrdiff_t ldv;
-    kl__kda_stage_chunk(job->k, job->f, &job->s, &h->x->stage, h->start + t, n, h->head);
-    const float *v = kl__stage_values(job->k, &c, job->f->v, h->start + t, n, h->head, h->x->v, &ldv);
-    job->k->kda_slabs(state, NULL, 0, u, kl__columns_ld(job->s.V), &h->x->stage.chunk, v, ldv, c.n_slab, job->f->rule);
+    kl__kda_stage_chunk(job->k, job->f, &job->s, stage, h->start + c->t, c->n, h->head);
+    const float *v = kl__stage_values(job->k, &columns, job->f->v, h->start + c->t, c->n, h->head, h->x->v, &ldv);
+    job->k->kda_slabs(state, NULL, 0, c->written, kl__columns_ld(job->s.V), &stage->chunk, v, ldv, columns.n_slab,
+                      job->f->rule);
+    if (c->written)
+        keep_pairs(job, c, &stage->chunk);
+}
+
+static void chunk_again(void *ctx, float *after, const float *before, const struct kl__replay_chunk *c)
+{
+    const struct head *h = ctx;
+    const struct job *job = h->job;
+    struct kl__kda_stage *stage = &h->x->stage[c->i];
+    kl__kda_stage_rows(job->k, job->f, &job->s, stage, h->start + c->t, c->n, h->head);
+    job->k->kda_prep_rows(&stage->chunk, stage->q, stage->k, stage->alpha, job->s.scale);
+    recall_pairs(job, c, &stage->chunk);
+    if (after)
+        job->k->kda_advance(after, before, &stage->chunk, c->written, kl__columns_ld(job->s.V), kl__n_slab(job->s.V));
 }
 
 /* ---------------------------------------------------------------------------------- from the chunk to the args -- */
@@ -172,15 +211,16 @@ static void write_beta(const struct head *h, int64_t t, float dbeta)
     *(float *)kl__head_row(h->job->a->d_beta, t, h->head) = f->beta_double ? 2 * dbeta : dbeta;
 }
 
-static void backward_chunk(void *ctx, const float *state, const float *u, int64_t t, int n)
+static void backward_chunk(void *ctx, const float *before, const struct kl__replay_chunk *at)
 {
     const struct head *h = ctx;
     const struct job *job = h->job;
     struct scratch *x = h->x;
     struct kl__columns c = all_columns(&job->s);
     ptrdiff_t ldv, lddo, lddv;
-    int64_t t0 = h->start + t;
-    kl__kda_stage_chunk(job->k, job->f, &job->s, &x->stage, t0, n, h->head);
+    struct kl__kda_stage *stage = &x->stage[at->i];
+    int64_t t0 = h->start + at->t;
+    int n = at->n;
     const float *v = kl__stage_values(job->k, &c, job->f->v, t0, n, h->head, x->v, &ldv);
     const float *d_o = kl__stage_values(job->k, &c, job->a->d_o, t0, n, h->head, x->d_o, &lddo);
     bool wants_dv = kl__present(job->a->d_v);
@@ -188,11 +228,11 @@ static void backward_chunk(void *ctx, const float *state, const float *u, int64_
     lddv = kl__columns_ld(job->s.V);
     if (wants_dv)
         d_v = kl__begin_outputs(&c, job->a->d_v, t0, h->head, x->d_v, &lddv);
-    job->k->kda_slabs_bwd(x->D, &x->grad, d_v, lddv, state, &x->stage.chunk, u, kl__columns_ld(job->s.V), v, ldv, d_o,
-                          lddo, c.n_slab, job->f->rule);
+    job->k->kda_slabs_bwd(x->D, &x->grad, d_v, lddv, before, &stage->chunk, at->written, kl__columns_ld(job->s.V), v,
+                          ldv, d_o, lddo, c.n_slab, job->f->rule);
     if (wants_dv)
         kl__end_outputs(job->k, &c, job->a->d_v, t0, n, h->head, d_v, lddv);
-    job->k->kda_prep_bwd(&x->grad, &x->stage.chunk, x->stage.q, x->stage.k, x->stage.alpha, job->s.scale);
+    job->k->kda_prep_bwd(&x->grad, &stage->chunk, stage->q, stage->k, stage->alpha, job->s.scale);
     for (int r = 0; r < n; r++) {
         write_key_row(h, job->a->d_q, job->f->q, t0 + r, x->grad.dq + r * job->s.ld);
         write_key_row(h, job->a->d_k, job->f->k, t0 + r, x->grad.dk + r * job->s.ld);
@@ -205,7 +245,7 @@ static void backward_chunk(void *ctx, const float *state, const float *u, int64_
 
 static void run_head(const struct head *h)
 {
-    static const struct kl__replay_steps steps = {load_state, forward_chunk, backward_chunk};
+    static const struct kl__replay_steps steps = {load_state, forward_chunk, chunk_again, backward_chunk};
     const struct job *job = h->job;
     const struct kl__kda_shape *s = &job->s;
     int64_t sums = h->seq * s->HV + h->head, n_token = kl__seq_tokens(job->f->cu_seqlens, h->seq, s->T);
@@ -274,7 +314,7 @@ static struct job make_job(const kl_backend *be, const kl_kda_bwd_args *a)
     int64_t longest = kl__longest_sequence(a->fwd.cu_seqlens, a->fwd.n_seq, s->T);
     int64_t every = kl__present(a->fwd.snapshots) ? a->fwd.snapshot_every : 0;
     size_t Vp = (size_t)kl__columns_ld(s->V);
-    job.plan = kl__replay_plan(longest, s->chunk, (size_t)s->K * Vp, Vp, every);
+    job.plan = kl__replay_plan(longest, s->chunk, (size_t)s->K * Vp, Vp + 2 * (size_t)s->chunk, every);
     job.uses_snapshots = kl__replay_uses_given(&job.plan, every);
     job.bias_channels = !kl__present(a->d_dt_bias) ? 0 : a->fwd.g.n_dim == 2 ? 1 : s->K;
     return job;

@@ -28,6 +28,11 @@ static void call(kc_any_fn *fn, const void *args)
     keep_pairs(a->dP, grad.dP, a->chunk.n, true);
 }
 
+static int rows_of(int n)
+{
+    return (n + KL_ROWS - 1) / KL_ROWS * KL_ROWS;
+}
+
 static struct kl__kda_chunk chunk_of(kc *c, int n, int K, enum kc_fill decay)
 {
     ptrdiff_t ld = padded(K);
@@ -36,7 +41,9 @@ static struct kl__kda_chunk chunk_of(kc *c, int n, int K, enum kc_fill decay)
     float *alpha = kc_in_rows(c, "alpha", n, K, ld, decay, 1);
     chunk.kd = kc_in(c, "kd", n * ld, KC_ZERO);
     chunk.qd = kc_in(c, "qd", n * ld, KC_ZERO);
-    chunk.ku = kc_in(c, "ku", n * ld, KC_ZERO);
+    chunk.ku = kc_in(c, "ku", rows_of(n) * ld, KC_ZERO);
+    for (ptrdiff_t i = n * ld; i < rows_of(n) * ld; i++)
+        chunk.ku[i] = NAN; /* may be read, never used */
     chunk.gamma = kc_in(c, "gamma", ld, KC_ZERO);
     chunk.A = pairs(c, "A", n, false);
     chunk.P = pairs(c, "P", n, true);
@@ -63,6 +70,7 @@ static struct args operands(kc *c, int n, int K, int n_slab, int gap, enum kc_fi
     float *S = kc_in(c, "S", (int64_t)row * K, KC_NORMAL);
     a.S = S;
     a.D = kc_inout(c, "D", (int64_t)row * K, KC_NORMAL, 2e-5);
+    kc_cancels(c, 1);
     a.chunk = chunk_of(c, n, K, decay);
     float *after = kc_in(c, "state after", (int64_t)row * K, KC_ZERO);
     for (int64_t i = 0; i < (int64_t)row * K; i++)
@@ -75,6 +83,7 @@ static struct args operands(kc *c, int n, int K, int n_slab, int gap, enum kc_fi
     kc_cancels(c, sqrt((double)row));
     a.grad.dbeta = kc_out(c, "dbeta", n, 2e-5);
     kc_cancels(c, sqrt((double)row));
+    a.grad.scratch = kc_scratch(c, "scratch", (int64_t)kl__kda_bwd_scratch(n, ld, n_slab));
     a.grad.dA = kc_scratch(c, "chunk dA", n * KL_CHUNK_MAX);
     a.grad.dP = kc_scratch(c, "chunk dP", n * KL_CHUNK_MAX);
     return a;

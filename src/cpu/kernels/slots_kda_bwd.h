@@ -6,6 +6,17 @@
 
 #include "cpu/kernels/slots_kda.h"
 
+/** What of kl__kda_prep_fn is quickly made again: fills c->kd qd ku gamma from q, k, alpha [n][ld].  ku may differ from
+ *  the first time by rounding. */
+typedef void kl__kda_prep_rows_fn(struct kl__kda_chunk *c, const float *q, const float *k, const float *alpha,
+                                  float scale);
+
+/** The state after a chunk from what its tokens wrote, u [n] rows of n_slab * KL_SLAB values, ldu apart:
+ *      to = diag(gamma) from + sum_i ku_i u_i^T
+ *  to, from [n_slab][K][KL_SLAB] do not overlap. */
+typedef void kl__kda_advance_fn(float *to, const float *from, const struct kl__kda_chunk *c, const float *u,
+                                ptrdiff_t ldu, int n_slab);
+
 /** Adjoints of a chunk; dx is the adjoint of x.  u is what the tokens write (slots_kda.h). */
 struct kl__kda_chunk_bwd {
     float *dqd;          /* [n][ld] S do_r */
@@ -16,7 +27,15 @@ struct kl__kda_chunk_bwd {
     float *dgamma;       /* [ld] rowsum(S . D) */
     float *dbeta;        /* [n] */
     float *dq, *dk, *dg; /* [n][ld] of q, k and log alpha */
+    float *scratch;      /* kl__kda_bwd_scratch() floats */
 };
+
+/** Floats of scratch for chunks of at most n tokens: rows of values, the same turned into columns, sums. */
+static inline size_t kl__kda_bwd_scratch(int n, ptrdiff_t ld, int n_slab)
+{
+    size_t rows = (size_t)(n + KL_SLAB - 1) / KL_SLAB * KL_SLAB;
+    return 6 * rows * (size_t)n_slab * KL_SLAB + (size_t)ld * KL_SLAB;
+}
 
 /** Backward of kl__kda_slabs_fn for all slabs of a head: S [n_slab][K][KL_SLAB] is the state before the chunk, D the
  *  adjoint of the state after it, and on return that of the state before it.

@@ -4,6 +4,35 @@
 #include <math.h>
 #include <string.h>
 
+void kl__kda_prep_rows_ref(struct kl__kda_chunk *c, const float *q, const float *k, const float *alpha, float scale)
+{
+    for (ptrdiff_t j = 0; j < c->ld; j++) {
+        float from_start = 1, to_end = 1;
+        for (int r = 0; r < c->n; r++) {
+            from_start *= alpha[r * c->ld + j];
+            c->kd[r * c->ld + j] = from_start * k[r * c->ld + j];
+            c->qd[r * c->ld + j] = scale * from_start * q[r * c->ld + j];
+        }
+        c->gamma[j] = from_start;
+        for (int r = c->n - 1; r >= 0; r--) {
+            c->ku[r * c->ld + j] = to_end * k[r * c->ld + j];
+            to_end *= alpha[r * c->ld + j];
+        }
+    }
+}
+
+void kl__kda_advance_ref(float *to, const float *from, const struct kl__kda_chunk *c, const float *u, ptrdiff_t ldu,
+                         int n_slab)
+{
+    for (int column = 0; column < n_slab * KL_SLAB; column++)
+        for (int j = 0; j < c->K; j++) {
+            ptrdiff_t at = ((ptrdiff_t)(column / KL_SLAB) * c->K + j) * KL_SLAB + column % KL_SLAB;
+            to[at] = c->gamma[j] * from[at];
+            for (int i = 0; i < c->n; i++)
+                to[at] += c->ku[i * c->ld + j] * u[i * ldu + column];
+        }
+}
+
 static void clear(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c)
 {
     size_t rows = sizeof(float) * (size_t)c->n * (size_t)c->ld, pairs = sizeof(float) * (size_t)c->n * KL_CHUNK_MAX;
