@@ -38,7 +38,8 @@ static struct panels cut_scratch(float *scratch, int n, int n_slab)
 
 /* ----------------------------------------------------------------------------------------- lanes are tokens -- */
 
-/* to[r] = sum over columns c of a[r][c] panel[c], for `rows` rows of a: their elements lie in runs of 16, `slab` apart. */
+/* to[r] = sum over columns c of a[r][c] panel[c], for `rows` rows of a: their elements lie in runs of 16, `slab`
+ * apart. */
 INLINE void times_panel(float *to, ptrdiff_t ldto, const float *a, ptrdiff_t row, ptrdiff_t slab, int n_slab,
                         const float *panel, ptrdiff_t ldp, int rows, int n_vec)
 {
