@@ -29,5 +29,7 @@ suite "$good" "$(case_of kernels/all fail '' '<failure message=""/>')"
 says 1 "1 passed, 1 failed"
 suite "$good" "$(case_of unit/c notrun '' '<skipped message=""/>')"
 says 1 "1 passed, 1 failed"
+suite "$good" "$(case_of apps/d notrun '' '<skipped message="SKIP_RETURN_CODE=77"/>')"
+says 0 "1 passed, 0 failed"
 suite
 says 1 "0 passed, 0 failed"
