@@ -60,6 +60,8 @@ union ka_call {
     kl_embedding_args embedding;
     kl_embedding_bwd_args embedding_bwd;
     kl_rope_args rope;
+    kl_router_args router;
+    kl_router_bwd_args router_bwd;
 };
 
 struct ka_timed {
@@ -77,6 +79,9 @@ struct ka_timed {
     kl_status (*run)(const struct ka_case *c, const kl_backend *be, union ka_call *call, kl_workspace work,
                      kl_error *err);
 };
+
+/** K = V = dim: the `head` of most. */
+void ka_square_head(int64_t dim, int64_t *K, int64_t *V);
 
 /** In the order of timed.def; NULL past the end. */
 const struct ka_timed *ka_timed_at(int i);

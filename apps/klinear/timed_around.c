@@ -3,11 +3,6 @@
  * Operations are counted by element, one for an exponential; most of these are bound by memory. */
 #include "timed.h"
 
-static void head(int64_t dim, int64_t *K, int64_t *V)
-{
-    *K = *V = dim;
-}
-
 /* Operations per element, tensors of the dtype read and written, gradients in f32. */
 static struct ka_cost per_element(const struct ka_stage *s, const struct ka_case *c, double flops, double tensors,
                                   double gradients)
@@ -72,7 +67,7 @@ static kl_status l2norm_run(const struct ka_case *c, const kl_backend *be, union
 const struct ka_timed ka_timed_l2norm = {
     .name = "l2norm",
     .passes = 1 << KA_FORWARD | 1 << KA_BACKWARD,
-    .head = head,
+    .head = ka_square_head,
     .cost = l2norm_cost,
     .prepare = l2norm_prepare,
     .run = l2norm_run,
@@ -122,7 +117,7 @@ static kl_status rmsnorm_run(const struct ka_case *c, const kl_backend *be, unio
 const struct ka_timed ka_timed_rmsnorm = {
     .name = "rmsnorm",
     .passes = 1 << KA_FORWARD | 1 << KA_BACKWARD,
-    .head = head,
+    .head = ka_square_head,
     .cost = rmsnorm_cost,
     .prepare = rmsnorm_prepare,
     .run = rmsnorm_run,
@@ -166,7 +161,7 @@ static kl_status swiglu_run(const struct ka_case *c, const kl_backend *be, union
 const struct ka_timed ka_timed_swiglu = {
     .name = "swiglu",
     .passes = 1 << KA_FORWARD | 1 << KA_BACKWARD,
-    .head = head,
+    .head = ka_square_head,
     .cost = swiglu_cost,
     .prepare = swiglu_prepare,
     .run = swiglu_run,
@@ -200,7 +195,7 @@ static kl_status rope_run(const struct ka_case *c, const kl_backend *be, union k
 const struct ka_timed ka_timed_rope = {
     .name = "rope",
     .passes = 1 << KA_FORWARD | 1 << KA_BACKWARD,
-    .head = head,
+    .head = ka_square_head,
     .cost = rope_cost,
     .prepare = rope_prepare,
     .run = rope_run,

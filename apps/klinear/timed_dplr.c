@@ -3,11 +3,6 @@
  * GFLOP/s compare like times; its own definition reads with b and writes twice: 9 K V. */
 #include "timed.h"
 
-static void head(int64_t dim, int64_t *K, int64_t *V)
-{
-    *K = *V = dim;
-}
-
 static struct ka_cost cost(const struct ka_stage *s, const struct ka_case *c)
 {
     double H = (double)s->heads, D = (double)s->dim, T = c->pass == KA_STEP ? 1 : (double)c->T;
@@ -77,7 +72,7 @@ const struct ka_timed ka_timed_dplr = {
     .main = true,
     .has_chunk = true,
     .passes = 1 << KA_FORWARD | 1 << KA_BACKWARD | 1 << KA_STEP,
-    .head = head,
+    .head = ka_square_head,
     .cost = cost,
     .prepare = prepare,
     .run = run,

@@ -1,36 +1,11 @@
 /* Layers with weights: per token and head, of a width of heads times dim, so that a block can be added up. */
-#include "timed.h"
-
-static void head(int64_t dim, int64_t *K, int64_t *V)
-{
-    *K = *V = dim;
-}
-
-static int64_t width(const struct ka_stage *s)
-{
-    return s->heads * s->dim;
-}
-
-/* [T][n] of the dtype. */
-static kl_tensor rows(struct ka_stage *s, const struct ka_case *c, enum ka_data data, int copy, int64_t n)
-{
-    return ka_stage_rows(s, data, copy, c->dtype, c->rows, c->T, n);
-}
-
-/* [T][n] of f32, to be written. */
-static kl_tensor gradient(struct ka_stage *s, const struct ka_case *c, int copy, int64_t n)
-{
-    return ka_stage_rows(s, KA_ZERO, copy, KL_F32, c->rows, c->T, n);
-}
+#include "timed_rows.h"
 
 /* [n][m], weights of the dtype, or their gradient. */
 static kl_tensor weights(struct ka_stage *s, kl_dtype dtype, enum ka_data data, int copy, int64_t n, int64_t m)
 {
     return kl_view2(ka_stage_data(s, data, copy, dtype, n, m), dtype, n, m);
 }
-
-/* What an operator is to those that use it: its passes and functions. */
-#define PASSES .passes = 1 << KA_FORWARD | 1 << KA_BACKWARD, .head = head
 
 /* ---- short convolution: 4 taps and SiLU; backward: through SiLU (6), to the input and to the taps */
 

@@ -17,11 +17,6 @@ struct kind {
     enum ka_data beta; /* where beta comes from */
 };
 
-static void head(int64_t dim, int64_t *K, int64_t *V)
-{
-    *K = *V = dim;
-}
-
 static struct ka_cost cost(const struct ka_stage *s, const struct ka_case *c)
 {
     const struct kind *kind = c->op->kind;
@@ -117,8 +112,8 @@ static kl_status run(const struct ka_case *c, const kl_backend *be, union ka_cal
         __VA_ARGS__                                                                                                    \
     }
 #define SHARED                                                                                                         \
-    .main = true, .has_chunk = true, .passes = 1 << KA_FORWARD | 1 << KA_BACKWARD | 1 << KA_STEP, .head = head,        \
-    .cost = cost, .prepare = prepare, .run = run
+    .main = true, .has_chunk = true, .passes = 1 << KA_FORWARD | 1 << KA_BACKWARD | 1 << KA_STEP,                      \
+    .head = ka_square_head, .cost = cost, .prepare = prepare, .run = run
 
 const struct ka_timed ka_timed_kda = {
     .name = "kda",

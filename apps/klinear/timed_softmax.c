@@ -14,11 +14,6 @@ static double seen_rows(const struct ka_case *c)
     return c->pass == KA_STEP ? T : T * (T + 1) / 2;
 }
 
-static void head(int64_t dim, int64_t *K, int64_t *V)
-{
-    *K = *V = dim;
-}
-
 static struct ka_cost cost(const struct ka_stage *s, const struct ka_case *c)
 {
     double H = (double)s->heads, D = (double)s->dim, T = (double)c->T, e = (double)kl_dtype_bytes(c->dtype);
@@ -83,7 +78,7 @@ const struct ka_timed ka_timed_softmax = {
     .main = true,
     .has_cache = true,
     .passes = 1 << KA_FORWARD | 1 << KA_BACKWARD | 1 << KA_STEP,
-    .head = head,
+    .head = ka_square_head,
     .cost = cost,
     .prepare = prepare,
     .run = run,
