@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { N_CALL = 300, MAX_SEQ = 5 };
+enum { N_CALL = 200, MAX_SEQ = 5 };
 
 static bool coin(kt_rng *r)
 {

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { N_CALL = 400, MAX_SEQ = 6 };
+enum { N_CALL = 250, MAX_SEQ = 6 };
 
 static bool coin(kt_rng *r)
 {
