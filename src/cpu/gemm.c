@@ -75,6 +75,7 @@ struct tile {
     struct kl__gemm_sizes sizes;
     struct scratch scratch;
     int64_t i0, j0, m, n;
+    int64_t rows; /* of a panel of A: all nearly alike, as the widest multiply fastest */
 };
 
 static const char *element(struct kl__matrix x, int64_t i, int64_t k)
@@ -92,10 +93,10 @@ static int64_t k_left(const struct tile *t, int64_t k)
 static void pack_rows(const struct tile *t, float *to, int64_t k)
 {
     struct kl__matrix a = t->g->a;
-    for (int64_t p = 0; p < t->m; p += t->sizes.rows) {
+    for (int64_t p = 0; p < t->m; p += t->rows) {
         int64_t row = t->i0 + p;
         t->kernels->gemm_pack(to + p * k_left(t, k), element(a, row, k), a.dtype, a.pitch, a.transposed, t->g->m - row,
-                              (int)min64(t->sizes.rows, t->m - p), k_left(t, k));
+                              (int)min64(t->rows, t->m - p), k_left(t, k));
     }
 }
 
@@ -135,11 +136,11 @@ static void fetch(struct ahead ahead, int64_t begin, int64_t end)
 /* All packed rows `a` of block k times the packed panel of columns from j, fetching what is ahead a part at a time. */
 static void multiply_panel(const struct tile *t, const float *a, int64_t j, int64_t k, struct ahead ahead)
 {
-    int64_t n_part = ceil_div(t->m, t->sizes.rows), part = 0;
-    for (int64_t p = 0; p < t->m; p += t->sizes.rows, part++) {
+    int64_t n_part = ceil_div(t->m, t->rows), part = 0;
+    for (int64_t p = 0; p < t->m; p += t->rows, part++) {
         fetch(ahead, ahead.n * part / n_part, ahead.n * (part + 1) / n_part);
         t->kernels->gemm_tile(t->scratch.c + j * t->m + p * t->sizes.columns, a + p * k_left(t, k), t->scratch.b,
-                              k_left(t, k), (int)min64(t->sizes.rows, t->m - p), k > 0);
+                              k_left(t, k), (int)min64(t->rows, t->m - p), k > 0);
     }
 }
 
@@ -170,14 +171,14 @@ static void store_panel(const struct tile *t, int64_t i, int64_t j)
     }
     int64_t at = (t->i0 + i) * g->c_pitch + t->j0 + j;
     t->kernels->gemm_store((char *)g->c + at * (int64_t)kl_dtype_bytes(g->c_dtype), g->c_dtype, g->c_pitch,
-                           t->scratch.c + j * t->m + i * t->sizes.columns, bias, g->add, min64(t->sizes.rows, t->m - i),
+                           t->scratch.c + j * t->m + i * t->sizes.columns, bias, g->add, min64(t->rows, t->m - i),
                            n);
 }
 
 /* A few rows at a time from end to end: C is walked as it lies. */
 static void store(const struct tile *t)
 {
-    for (int64_t i = 0; i < t->m; i += t->sizes.rows)
+    for (int64_t i = 0; i < t->m; i += t->rows)
         for (int64_t j = 0; j < t->n; j += t->sizes.columns)
             store_panel(t, i, j);
 }
@@ -241,6 +242,7 @@ static void compute_tile_of(const struct kl__kernels *kernels, const struct kl__
     t.j0 = j0;
     t.m = min64(cut.m, g->m - i0);
     t.n = min64(cut.n, g->n - j0);
+    t.rows = ceil_div(t.m, ceil_div(t.m, t.sizes.rows));
     compute_tile(&t);
 }
 

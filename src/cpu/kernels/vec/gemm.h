@@ -58,6 +58,19 @@ static __attribute__((noinline)) void pack_square(float *to, int width, const vo
         vstore(to + j * width, x[j]);
 }
 
+/* The same for bf16, twice as long in k: pairs of numbers are transposed, then parted. */
+static __attribute__((noinline)) void pack_pairs(float *to, int width, const uint16_t *from, int64_t pitch)
+{
+    vf x[KL_LANES];
+    for (int i = 0; i < KL_LANES; i++)
+        __builtin_memcpy(&x[i], from + i * pitch, sizeof x[i]);
+    vtranspose(x);
+    for (int j = 0; j < KL_LANES; j++, to += 2 * width) {
+        vstore(to, (vf)((vu)x[j] << 16));
+        vstore(to + width, (vf)((vu)x[j] & 0xffff0000));
+    }
+}
+
 /* The same with n_row < KL_LANES rows or n_k < KL_LANES columns there. */
 static __attribute__((noinline)) void pack_corner(float *to, int width, const void *from, kl_dtype dtype, int64_t pitch,
                                                   int64_t n_row, int64_t n_k)
@@ -80,6 +93,9 @@ static inline void pack_group(float *to, const void *from, kl_dtype dtype, int64
                               int64_t n_k)
 {
     int64_t k = 0, spill = width < KL_LANES ? (KL_LANES - 1) / width : 0; /* columns that the last store reaches */
+    if (n >= KL_LANES && dtype == KL_BF16)
+        for (; k + 2 * KL_LANES + spill <= n_k; k += 2 * KL_LANES)
+            pack_pairs(to + k * width, width, at_element(from, dtype, k), pitch);
     if (n >= KL_LANES)
         for (; k + KL_LANES + spill <= n_k; k += KL_LANES)
             pack_square(to + k * width, width, at_element(from, dtype, k), dtype, pitch);
