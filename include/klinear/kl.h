@@ -177,6 +177,98 @@ KL_API bool kl_backend_kernel(const kl_backend *backend, int i, const char **slo
  *  Writes at most `bytes` characters, the closing zero included; returns the length it wanted to write. */
 KL_API size_t kl_cpu_describe(char *text, size_t bytes);
 
+/* --------------------------------------------------------------------------------------------------- model -- */
+
+enum {
+    KL_MAX_LAYERS = 512,
+};
+
+/** What lets tokens of a layer see each other. */
+typedef enum kl_mixer {
+    KL_MIXER_KDA = 0, /* Kimi Delta Attention */
+    KL_MIXER_MLA,     /* multi-head latent attention */
+    KL_MIXER_GDN,     /* Gated DeltaNet: one decay per head */
+    KL_MIXER_DELTANET, /* no decay */
+    KL_MIXER_MAMBA2,  /* one decay per head, writes without erasing */
+    KL_MIXER_GLA,     /* a decay per channel, writes without erasing */
+    KL_MIXER_LINEAR,  /* no decay, writes without erasing */
+    KL_N_MIXER
+} kl_mixer;
+/** "kda", "mla", "gdn", ...; "?" for a value that is no mixer.  Static storage. */
+KL_API const char *kl_mixer_name(kl_mixer mixer);
+
+typedef enum kl_ffn {
+    KL_FFN_DENSE = 0,
+    KL_FFN_MOE,
+} kl_ffn;
+
+/** A model's description: plain numbers.  The keys of config.json that they come from are in docs/formats.md. */
+typedef struct kl_config {
+    int n_layer;                   /* 1 .. KL_MAX_LAYERS */
+    uint8_t mixer[KL_MAX_LAYERS];  /* [n_layer] kl_mixer */
+    uint8_t ffn[KL_MAX_LAYERS];    /* [n_layer] kl_ffn */
+    int n_vocab, n_embd;           /* rows of the embedding, width of the residual stream */
+    float rms_eps;
+    bool tied;                     /* the head is the embedding */
+    int64_t n_context;             /* longest sequence it was made for; informational */
+
+    /* recurrent mixers */
+    int n_kda_head, n_kda_v_head;  /* H key heads, HV value heads, a multiple of H */
+    int kda_k, kda_v;              /* K and V */
+    int n_conv;                    /* taps of the short convolution; 0: none, SiLU of the projection directly */
+    bool conv_bias;
+    int decay_rank;                /* width between the two matrices of the decay gate */
+    int gate_rank;                 /* the same of the output gate; 0: one full matrix */
+    int gate_act;                  /* of the output gate: 0 none (the gate is absent), 1 sigmoid, 2 SiLU: kl_activation */
+    bool gate_bounded;             /* decay = lower_bound sigmoid(..) instead of -exp(A_log) softplus(..) */
+    float gate_lower_bound;        /* < 0; only with gate_bounded */
+    bool neg_eigval;               /* beta in 0 .. 2 */
+
+    /* multi-head latent attention */
+    int n_head;
+    int q_rank;                    /* 0: one matrix for the queries */
+    int kv_rank;                   /* R: width of the latent */
+    int qk_nope, qk_rope, v_dim;   /* DN, DR, DV */
+    float kv_norm_eps;
+    bool rope;                     /* rotate the DR columns; the released model does not */
+    float rope_base;
+
+    /* feed-forward */
+    int n_ff;                      /* width of dense layers */
+    int n_expert, n_expert_used, n_expert_shared;
+    int n_ff_expert;               /* width of one expert */
+    bool router_softmax;           /* false: sigmoid scores */
+    bool router_renormalise;
+    bool router_weight_biased;     /* weights from biased scores, as the remote code of the release computes them */
+    float router_scale;
+    int n_group, topk_group;       /* 1, 1: no groups */
+
+    int64_t bos, eos, pad;         /* token ids; -1: none */
+} kl_config;
+
+/** Bytes that one sequence keeps: the same for every length, and per token. */
+typedef struct kl_state_cost {
+    int64_t fixed_bytes;     /* recurrent states f32 and tails of the convolutions f32 */
+    int64_t token_bytes;     /* latents of one token, all MLA layers, in the cache's element type */
+    int64_t page_bytes;      /* of KL_PAGE_TOKENS tokens: the unit in which latents take memory */
+} kl_state_cost;
+
+enum {
+    KL_PAGE_TOKENS = 64,
+};
+
+/** Element types of the latent cache. */
+typedef enum kl_cache_type {
+    KL_CACHE_BF16 = 0,
+    KL_CACHE_F32,
+    KL_CACHE_Q8_0, /* blocks of 32 numbers with one scale: 34 bytes */
+} kl_cache_type;
+/** "bf16", "f32", "q8_0"; "?" for a value that is no cache type.  Static storage. */
+KL_API const char *kl_cache_type_name(kl_cache_type type);
+
+/** What a sequence of a model with this configuration keeps. */
+KL_API kl_state_cost kl_config_state_cost(const kl_config *config, kl_cache_type type);
+
 #ifdef __cplusplus
 }
 #endif
