@@ -24,4 +24,14 @@ static inline const struct kl__kernels *kl__cpu_kernels(const kl_backend *be)
 #include "ops/ops.def"
 #undef OP
 
+size_t kl__cpu_weight_packed_bytes(const kl_backend *be, const struct kl__weight *w);
+void kl__cpu_weight_pack(const kl_backend *be, const struct kl__weight *w, void *memory);
+size_t kl__cpu_weight_linears_workspace(const kl_backend *be, const struct kl__weight_product *p, int n,
+                                        int64_t n_token);
+void kl__cpu_weight_linears(const kl_backend *be, const struct kl__weight_product *p, int n, kl_tensor x,
+                            kl_workspace work);
+size_t kl__cpu_weight_experts_workspace(const kl_backend *be, const struct kl__weight_experts_call *call);
+void kl__cpu_weight_experts(const kl_backend *be, const struct kl__weight_experts_call *call);
+void kl__cpu_weight_rows(const kl_backend *be, kl_tensor y, kl_tensor id, const struct kl__weight *table);
+
 #endif

@@ -40,7 +40,11 @@ struct scratch {
     float *a; /* panels of A: [blocks of k][panels of rows][k][rows], block_rows * KL__GEMM_K in all */
     float *b; /* one panel of B: [k][columns] */
     float *c; /* sums: [panels of columns][rows of the tile][columns], block_rows * block_columns in all */
+    float *decoded; /* blocks that a panel of B lies in: [columns][DECODED] */
 };
+
+/* Whole blocks of 256 numbers around any KL__GEMM_K of them. */
+enum { DECODED = 512 };
 
 static struct scratch carve(struct kl__carver *c, struct kl__gemm_sizes s)
 {
@@ -48,6 +52,7 @@ static struct scratch carve(struct kl__carver *c, struct kl__gemm_sizes s)
     scratch.a = kl__carve(c, (size_t)s.block_rows * KL__GEMM_K, sizeof(float));
     scratch.b = kl__carve(c, (size_t)s.columns * KL__GEMM_K, sizeof(float));
     scratch.c = kl__carve(c, (size_t)s.block_rows * (size_t)s.block_columns, sizeof(float));
+    scratch.decoded = kl__carve(c, (size_t)s.columns * DECODED, sizeof(float));
     return scratch;
 }
 
@@ -100,10 +105,28 @@ static void pack_rows(const struct tile *t, float *to, int64_t k)
     }
 }
 
+/* The same from blocks: what lies around the panel is decoded first. */
+static void pack_blocks(const struct tile *t, int64_t j, int64_t k)
+{
+    const struct kl__type_info *type = t->g->b_blocks;
+    int64_t first = k / type->elements, n_block = ceil_div(k + k_left(t, k), type->elements) - first;
+    int64_t pitch = n_block * type->elements, n = min64(t->sizes.columns, t->n - j);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t block = (t->j0 + j + i) * (t->g->b.pitch / type->elements) + first;
+        type->decode(t->scratch.decoded + i * pitch, (const char *)t->g->b.data + block * type->bytes, n_block);
+    }
+    t->kernels->gemm_pack(t->scratch.b, t->scratch.decoded + k - first * type->elements, KL_F32, pitch, false, n,
+                          t->sizes.columns, k_left(t, k));
+}
+
 static void pack_columns(const struct tile *t, int64_t j, int64_t k)
 {
     struct kl__matrix b = t->g->b;
     int64_t column = t->j0 + j;
+    if (t->g->b_blocks) {
+        pack_blocks(t, j, k);
+        return;
+    }
     t->kernels->gemm_pack(t->scratch.b, element(b, column, k), b.dtype, b.pitch, b.transposed, t->g->n - column,
                           t->sizes.columns, k_left(t, k));
 }
@@ -118,7 +141,7 @@ static struct ahead ahead_of(const struct tile *t, int64_t j, int64_t k)
 {
     struct kl__matrix b = t->g->b;
     int64_t item = (int64_t)kl_dtype_bytes(b.dtype), n = min64(t->sizes.columns, t->n - j);
-    if (n <= 0)
+    if (n <= 0 || t->g->b_blocks)
         return (struct ahead){0};
     return (struct ahead){.from = element(b, t->j0 + j, k),
                           .step = b.pitch * item,

@@ -12,6 +12,7 @@
 
 #include "cpu/kernels/kernels.h"
 #include "ops/backend.h"
+#include "tensor/quant/quant.h"
 
 /** An operand: element (i, k) is data[i pitch + k], or data[k pitch + i] when `transposed`. */
 struct kl__matrix {
@@ -28,6 +29,9 @@ struct kl__matrix {
 struct kl__gemm {
     int64_t m, n, k;        /* each >= 0 */
     struct kl__matrix a, b; /* (m, k) and (n, k) */
+    /** NULL, or: the rows of b are such blocks, at any address, decoded on the way; its dtype is f32, its pitch counts
+     *  numbers, whole blocks, and it is not transposed. */
+    const struct kl__type_info *b_blocks;
     void *c;                /* [m][n] at c_pitch elements; overlaps nothing */
     int64_t c_pitch;
     kl_dtype c_dtype; /* f32, or bf16: rounded once, at the end */

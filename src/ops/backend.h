@@ -2,7 +2,15 @@
 #ifndef KL_OPS_BACKEND_H
 #define KL_OPS_BACKEND_H
 
-#include "klinear/kl_ops.h"
+#include "ops/weight.h"
+
+/** Routed experts on weights of a file (ops/weight.h), in one piece. */
+struct kl__weight_experts_call {
+    kl_tensor y, x, id, weight;
+    const struct kl__weight *gate, *up, *down;
+    bool add;
+    kl_workspace work;
+};
 
 /** The operators of one backend.  They get arguments that the public function has checked, workspace included. */
 struct kl__ops {
@@ -13,6 +21,17 @@ struct kl__ops {
     size_t (*x##_bwd_workspace)(const kl_backend *be, const kl_##x##_bwd_args *a);
 #include "ops/ops.def"
 #undef OP
+    /* Products with the weights of a file (ops/weight.h). */
+    size_t (*weight_packed_bytes)(const kl_backend *be, const struct kl__weight *w);
+    void (*weight_pack)(const kl_backend *be, const struct kl__weight *w, void *memory);
+    size_t (*weight_linears_workspace)(const kl_backend *be, const struct kl__weight_product *p, int n,
+                                       int64_t n_token);
+    void (*weight_linears)(const kl_backend *be, const struct kl__weight_product *p, int n, kl_tensor x,
+                           kl_workspace work);
+    /* Of a call only the weights and the dimensions of x and id count. */
+    size_t (*weight_experts_workspace)(const kl_backend *be, const struct kl__weight_experts_call *call);
+    void (*weight_experts)(const kl_backend *be, const struct kl__weight_experts_call *call);
+    void (*weight_rows)(const kl_backend *be, kl_tensor y, kl_tensor id, const struct kl__weight *table);
 };
 
 /** One kind of backend: a row of backends.def. */
