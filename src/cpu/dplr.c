@@ -1,4 +1,4 @@
-/* General DPLR, forward: tasks and chunks as in kda.c, with the kernels of the general rule. */
+/* General DPLR, forward: tasks, chunks and steps as in kda.c, with the kernels of the general rule. */
 #include "base/memory.h"
 #include "base/pool.h"
 #include "cpu/columns.h"
@@ -11,29 +11,31 @@
 
 #include <string.h>
 
+enum { SLABS_PER_CALL = 2 };
+
 struct job {
     const struct kl__kernels *k;
     const kl_dplr_args *a;
     struct kl__dplr_shape s;
     struct kl__column_split split;
+    int heads_per_task;
 };
 
 /* Scratch of one thread. */
 struct scratch {
     struct kl__dplr_stage stage;
-    float *slabs; /* [n_slab][K][KL_SLAB] */
-    float *state; /* [K][V] */
+    float *slabs; /* [heads_per_task][n_slab][K][KL_SLAB]; the state of a recurrent task without state_out */
     float *v, *o; /* [chunk][Vp] */
 };
 
-/* One scratch after the other; the last one is left in x.  x->state is for the recurrent path. */
-static size_t carve_scratch(struct kl__carver *c, const struct kl__dplr_shape *s, int n_thread, struct scratch *x)
+/* One scratch after the other; the last one is left in x. */
+static size_t carve_scratch(struct kl__carver *c, const struct job *job, int n_thread, struct scratch *x)
 {
+    const struct kl__dplr_shape *s = &job->s;
     size_t Vp = (size_t)kl__columns_ld(s->V);
     for (int i = 0; i < n_thread; i++) {
         kl__dplr_stage_carve(c, s, &x->stage);
-        x->slabs = kl__carve(c, (size_t)s->K * Vp, sizeof(float));
-        x->state = kl__carve(c, (size_t)(s->K * s->V), sizeof(float));
+        x->slabs = kl__carve(c, (size_t)job->heads_per_task * (size_t)s->K * Vp, sizeof(float));
         x->v = kl__carve(c, (size_t)s->chunk * Vp, sizeof(float));
         x->o = kl__carve(c, (size_t)s->chunk * Vp, sizeof(float));
     }
@@ -45,51 +47,108 @@ static float *state_of(const struct job *job, kl_tensor state, int64_t seq, int6
     return kl__present(state) ? (float *)kl__row(state, seq) + head * job->s.K * job->s.V : NULL;
 }
 
-static void run_chunks(const struct job *job, int64_t seq, int64_t head, int group, struct scratch *x)
+/* ------------------------------------------------------------------------------------------------- chunkwise -- */
+
+/* What a task works on: neighbouring heads, which take turns chunk by chunk. */
+struct task {
+    int64_t seq, first_head;
+    int n_head;
+    int64_t start, end; /* tokens of the sequence */
+    struct kl__columns c;
+};
+
+/* A chunk of a task, in the order of work. */
+struct place {
+    int64_t t;
+    int head; /* of the task */
+};
+
+static struct place next_place(const struct job *job, const struct task *k, struct place p)
 {
-    const kl_dplr_args *a = job->a;
-    const struct kl__dplr_shape *s = &job->s;
-    struct kl__columns c = kl__columns_of(job->split, group, s->V);
-    int64_t t = kl__seq_start(a->cu_seqlens, seq, s->T), end = kl__seq_start(a->cu_seqlens, seq + 1, s->T);
-    kl__slabs_load(x->slabs, state_of(job, a->state_in, seq, head), a->state_layout, s->K, s->V, c.first_slab,
-                   c.n_slab);
-    for (; t < end; t += s->chunk) {
-        int n = (int)(end - t < s->chunk ? end - t : s->chunk);
-        ptrdiff_t ldv, ldo;
-        kl__dplr_stage_chunk(job->k, a, s, &x->stage, t, n, head);
-        const float *v = kl__stage_values(job->k, &c, a->v, t, n, head, x->v, &ldv);
-        float *o = kl__begin_outputs(&c, a->o, t, head, x->o, &ldo);
-        job->k->dplr_slabs(x->slabs, o, ldo, NULL, 0, &x->stage.chunk, v, ldv, c.n_slab);
-        kl__end_outputs(job->k, &c, a->o, t, n, head, o, ldo);
-    }
-    if (kl__present(a->state_out))
-        kl__slabs_store(state_of(job, a->state_out, seq, head), x->slabs, a->state_layout, s->K, s->V, c.first_slab,
-                        c.n_slab);
+    return p.head + 1 < k->n_head ? (struct place){p.t, p.head + 1} : (struct place){p.t + job->s.chunk, 0};
 }
 
-/* The state runs in rows [K][V]; a state in the other layout is turned around through the slabs at both ends. */
-static void run_steps(const struct job *job, int64_t seq, int64_t head, struct scratch *x)
+static int64_t tokens_at(const struct job *job, const struct task *k, struct place p)
+{
+    return k->end - p.t < job->s.chunk ? k->end - p.t : job->s.chunk;
+}
+
+/* Part `part` of `n_part` of the rows of the chunk at p. */
+static void fetch_ahead(const struct job *job, const struct task *k, struct place p, int part, int n_part)
+{
+    const kl_dplr_args *a = job->a;
+    const kl_tensor keys[] = {a->q, a->k, a->a, a->b, a->g}, values[] = {a->v, a->o};
+    int64_t head = k->first_head + p.head, n = tokens_at(job, k, p);
+    int n_keys = kl__present(a->g) ? 5 : 4;
+    for (int64_t t = p.t + n * part / n_part; t < p.t + n * (part + 1) / n_part; t++) {
+        for (int i = 0; i < n_keys; i++)
+            kl__fetch_head_row(keys[i], t, head, 0, job->s.K);
+        for (int i = 0; i < 2; i++)
+            kl__fetch_head_row(values[i], t, head, k->c.first, k->c.n);
+    }
+}
+
+static void run_chunk(const struct job *job, const struct task *k, struct place p, float *slabs, struct scratch *x)
+{
+    int64_t head = k->first_head + p.head;
+    int n = (int)tokens_at(job, k, p), n_part = (k->c.n_slab + SLABS_PER_CALL - 1) / SLABS_PER_CALL;
+    struct place next = next_place(job, k, p);
+    ptrdiff_t ldv, ldo;
+    kl__dplr_stage_chunk(job->k, job->a, &job->s, &x->stage, p.t, n, head);
+    const float *v = kl__stage_values(job->k, &k->c, job->a->v, p.t, n, head, x->v, &ldv);
+    float *o = kl__begin_outputs(&k->c, job->a->o, p.t, head, x->o, &ldo);
+    for (int part = 0; part < n_part; part++) {
+        int i = part * SLABS_PER_CALL, left = k->c.n_slab - i;
+        if (next.t < k->end)
+            fetch_ahead(job, k, next, part, n_part);
+        job->k->dplr_slabs(slabs + (ptrdiff_t)i * job->s.K * KL_SLAB, o + i * KL_SLAB, ldo, NULL, 0, &x->stage.chunk,
+                           v + i * KL_SLAB, ldv, left < SLABS_PER_CALL ? left : SLABS_PER_CALL);
+    }
+    kl__end_outputs(job->k, &k->c, job->a->o, p.t, n, head, o, ldo);
+}
+
+static void run_chunks(const struct job *job, const struct task *k, struct scratch *x)
 {
     const kl_dplr_args *a = job->a;
     const struct kl__dplr_shape *s = &job->s;
-    int64_t t = kl__seq_start(a->cu_seqlens, seq, s->T), end = kl__seq_start(a->cu_seqlens, seq + 1, s->T);
-    int n_slab = kl__n_slab(s->V);
-    float *S = x->state;
-    kl__slabs_load(x->slabs, state_of(job, a->state_in, seq, head), a->state_layout, s->K, s->V, 0, n_slab);
-    kl__slabs_store(S, x->slabs, KL_LAYOUT_KV, s->K, s->V, 0, n_slab);
-    for (; t < end; t++) {
-        struct kl__dplr_stage *in = &x->stage;
-        kl__dplr_stage_rows(job->k, a, s, in, t, 1, head);
+    const struct kl__columns *c = &k->c;
+    ptrdiff_t head_floats = (ptrdiff_t)c->n_slab * s->K * KL_SLAB;
+    for (int h = 0; h < k->n_head; h++)
+        kl__slabs_load(x->slabs + h * head_floats, state_of(job, a->state_in, k->seq, k->first_head + h),
+                       a->state_layout, s->K, s->V, c->first_slab, c->n_slab);
+    for (struct place p = {k->start, 0}; p.t < k->end; p = next_place(job, k, p))
+        run_chunk(job, k, p, x->slabs + p.head * head_floats, x);
+    for (int h = 0; kl__present(a->state_out) && h < k->n_head; h++)
+        kl__slabs_store(state_of(job, a->state_out, k->seq, k->first_head + h), x->slabs + h * head_floats,
+                        a->state_layout, s->K, s->V, c->first_slab, c->n_slab);
+}
+
+/* ------------------------------------------------------------------------------------------------- recurrent -- */
+
+static void run_steps(const struct job *job, const struct task *k, int64_t head, struct scratch *x)
+{
+    const kl_dplr_args *a = job->a;
+    const struct kl__dplr_shape *s = &job->s;
+    float *S = kl__present(a->state_out) ? state_of(job, a->state_out, k->seq, head) : x->slabs;
+    const float *S_in = state_of(job, a->state_in, k->seq, head);
+    if (!S_in)
+        memset(S, 0, sizeof *S * (size_t)(s->K * s->V));
+    else if (S_in != S)
+        memcpy(S, S_in, sizeof *S * (size_t)(s->K * s->V));
+    kl__dplr_step_fn *step = a->state_layout == KL_LAYOUT_KV ? job->k->dplr_step : job->k->dplr_step_vk;
+    for (int64_t t = k->start; t < k->end; t++) {
+        kl__dplr_stage_rows(job->k, a, s, &x->stage, t, 1, head);
         const float *v = kl__read_row(job->k, a->v.dtype, kl__head_row(a->v, t, head), s->V, x->v);
         void *to = kl__head_row(a->o, t, head);
         float *o = kl__begin_row(a->o.dtype, to, x->o);
-        job->k->dplr_step(o, S, in->q, in->k, v, in->a, in->b, in->alpha, s->scale, s->K, s->V);
+        step(o, S, &x->stage.rows, v, s->scale, s->K, s->V);
         kl__end_row(job->k, a->o.dtype, to, s->V, o);
     }
-    if (kl__present(a->state_out)) {
-        kl__slabs_load(x->slabs, S, KL_LAYOUT_KV, s->K, s->V, 0, n_slab);
-        kl__slabs_store(state_of(job, a->state_out, seq, head), x->slabs, a->state_layout, s->K, s->V, 0, n_slab);
-    }
+}
+
+static int64_t tasks_per_sequence(const struct job *job)
+{
+    return (job->s.H + job->heads_per_task - 1) / job->heads_per_task;
 }
 
 static void run_task(void *arg, int64_t task, int thread)
@@ -97,20 +156,29 @@ static void run_task(void *arg, int64_t task, int thread)
     const struct job *job = arg;
     struct kl__carver c = kl__carver(job->a->work);
     struct scratch x = {0};
-    carve_scratch(&c, &job->s, thread + 1, &x);
-    int64_t unit = task / job->split.n_group, seq = unit / job->s.H, head = unit % job->s.H;
+    carve_scratch(&c, job, thread + 1, &x);
     int group = (int)(task % job->split.n_group);
-    int64_t length = kl__seq_tokens(job->a->cu_seqlens, seq, job->s.T);
-    if (job->a->path == KL_PATH_CHUNK || (job->a->path == KL_PATH_AUTO && length != 1))
-        run_chunks(job, seq, head, group, &x);
+    int64_t unit = task / job->split.n_group, per_seq = tasks_per_sequence(job);
+    struct task k = {.seq = unit / per_seq, .first_head = unit % per_seq * job->heads_per_task};
+    int64_t heads_left = job->s.H - k.first_head;
+    k.n_head = heads_left < job->heads_per_task ? (int)heads_left : job->heads_per_task;
+    k.start = kl__seq_start(job->a->cu_seqlens, k.seq, job->s.T);
+    k.end = kl__seq_start(job->a->cu_seqlens, k.seq + 1, job->s.T);
+    k.c = kl__columns_of(job->split, group, job->s.V);
+    bool steps = job->a->path == KL_PATH_RECURRENT || (job->a->path == KL_PATH_AUTO && k.end - k.start == 1);
+    if (!steps)
+        run_chunks(job, &k, &x);
     else if (group == 0)
-        run_steps(job, seq, head, &x);
+        for (int h = 0; h < k.n_head; h++)
+            run_steps(job, &k, k.first_head + h, &x);
 }
 
 static struct job make_job(const kl_backend *be, const kl_dplr_args *a)
 {
     struct job job = {.k = kl__cpu_kernels(be), .a = a, .s = kl__dplr_shape(a)};
-    job.split = kl__split_columns(job.s.n_seq * job.s.H, kl_pool_threads(be->pool), kl__n_slab(job.s.V));
+    int n_thread = kl_pool_threads(be->pool);
+    job.heads_per_task = kl__heads_per_task(job.s.n_seq, job.s.H, n_thread);
+    job.split = kl__split_columns(job.s.n_seq * tasks_per_sequence(&job), n_thread, kl__n_slab(job.s.V));
     return job;
 }
 
@@ -118,7 +186,7 @@ kl_status kl__cpu_dplr(const kl_backend *be, const kl_dplr_args *a, kl_error *er
 {
     (void)err;
     struct job job = make_job(be, a);
-    kl__pool_run(be->pool, job.s.n_seq * job.s.H * job.split.n_group, run_task, &job);
+    kl__pool_run(be->pool, job.s.n_seq * tasks_per_sequence(&job) * job.split.n_group, run_task, &job);
     return KL_OK;
 }
 
@@ -127,5 +195,5 @@ size_t kl__cpu_dplr_workspace(const kl_backend *be, const kl_dplr_args *a)
     struct job job = make_job(be, a);
     struct kl__carver c = {0};
     struct scratch x;
-    return carve_scratch(&c, &job.s, kl_pool_threads(be->pool), &x);
+    return carve_scratch(&c, &job, kl_pool_threads(be->pool), &x);
 }

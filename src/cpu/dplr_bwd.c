@@ -134,7 +134,7 @@ static void backward_chunk(void *ctx, const float *before, const struct kl__repl
                            c.n_slab);
     if (wants_dv)
         kl__end_outputs(job->k, &c, job->a->d_v, t0, n, h->head, d_v, lddv);
-    job->k->dplr_prep_bwd(&x->grad, &in->chunk, in->q, in->k, in->a, in->b, in->alpha, job->s.scale);
+    job->k->dplr_prep_bwd(&x->grad, &in->chunk, &in->rows, job->s.scale);
     write_rows(job, job->a->d_q, t0, n, h->head, x->grad.dq);
     write_rows(job, job->a->d_k, t0, n, h->head, x->grad.dk);
     write_rows(job, job->a->d_a, t0, n, h->head, x->grad.da);

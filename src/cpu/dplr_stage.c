@@ -31,19 +31,43 @@ void kl__dplr_stage_carve(struct kl__carver *c, const struct kl__dplr_shape *s, 
     x->ld = s->ld;
 }
 
+/* Rows of one tensor, *ld apart: where they lie, or copied. */
+static const float *rows_of(const struct kl__kernels *k, const struct kl__dplr_shape *s, kl_tensor x, float *copy,
+                            ptrdiff_t *ld, int64_t t0, int n, int64_t head)
+{
+    if (x.dtype == KL_F32 && s->K == s->ld) {
+        *ld = (ptrdiff_t)kl__pitch(x);
+        return kl__head_row(x, t0, head);
+    }
+    *ld = s->ld;
+    kl__head_rows(k, copy, s->ld, x, t0, n, head);
+    return copy;
+}
+
+static void decays(const struct kl__kernels *k, const kl_dplr_args *a, const struct kl__dplr_shape *s, float *alpha,
+                   int64_t t0, int n, int64_t head)
+{
+    if (!kl__present(a->g)) {
+        for (ptrdiff_t i = 0; i < n * s->ld; i++)
+            alpha[i] = 1;
+        return;
+    }
+    ptrdiff_t ld;
+    const float *g = rows_of(k, s, a->g, alpha, &ld, t0, n, head); /* zeros behind K become ones */
+    for (int r = 0; r < n; r++)
+        k->decay_row(alpha + r * s->ld, g + r * ld, NULL, s->ld, KL_GATE_LOG, 1, 0);
+}
+
 void kl__dplr_stage_rows(const struct kl__kernels *k, const kl_dplr_args *a, const struct kl__dplr_shape *s,
                          struct kl__dplr_stage *stage, int64_t t0, int n, int64_t head)
 {
-    kl__head_rows(k, stage->q, s->ld, a->q, t0, n, head);
-    kl__head_rows(k, stage->k, s->ld, a->k, t0, n, head);
-    kl__head_rows(k, stage->a, s->ld, a->a, t0, n, head);
-    kl__head_rows(k, stage->b, s->ld, a->b, t0, n, head);
-    if (kl__present(a->g))
-        kl__head_rows(k, stage->alpha, s->ld, a->g, t0, n, head); /* zeros behind K become ones */
-    else
-        for (ptrdiff_t i = 0; i < n * s->ld; i++)
-            stage->alpha[i] = 0;
-    k->decay_row(stage->alpha, stage->alpha, NULL, n * s->ld, KL_GATE_LOG, 1, 0);
+    struct kl__dplr_rows *x = &stage->rows;
+    x->q = rows_of(k, s, a->q, stage->q, &x->ldq, t0, n, head);
+    x->k = rows_of(k, s, a->k, stage->k, &x->ldk, t0, n, head);
+    x->a = rows_of(k, s, a->a, stage->a, &x->lda, t0, n, head);
+    x->b = rows_of(k, s, a->b, stage->b, &x->ldb, t0, n, head);
+    x->alpha = stage->alpha;
+    decays(k, a, s, stage->alpha, t0, n, head);
     stage->chunk.n = n;
 }
 
@@ -51,5 +75,5 @@ void kl__dplr_stage_chunk(const struct kl__kernels *k, const kl_dplr_args *a, co
                           struct kl__dplr_stage *stage, int64_t t0, int n, int64_t head)
 {
     kl__dplr_stage_rows(k, a, s, stage, t0, n, head);
-    k->dplr_prep(&stage->chunk, stage->q, stage->k, stage->a, stage->b, stage->alpha, s->scale);
+    k->dplr_prep(&stage->chunk, &stage->rows, s->scale);
 }

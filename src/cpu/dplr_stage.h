@@ -13,13 +13,15 @@ struct kl__dplr_shape {
 };
 
 struct kl__dplr_stage {
-    float *q, *k, *a, *b, *alpha; /* [chunk][ld] */
+    struct kl__dplr_rows rows; /* the tensors' own rows where they can be used as they lie, else those below */
+    float *q, *k, *a, *b;      /* [chunk][ld] */
+    float *alpha;              /* [chunk][ld] */
     struct kl__dplr_chunk chunk;
 };
 
 struct kl__dplr_shape kl__dplr_shape(const kl_dplr_args *a);
 void kl__dplr_stage_carve(struct kl__carver *c, const struct kl__dplr_shape *s, struct kl__dplr_stage *stage);
-/** Tokens t0 .. t0+n-1 of `head`: fills q k a b alpha and chunk.n. */
+/** Tokens t0 .. t0+n-1 of `head`: fills rows and chunk.n. */
 void kl__dplr_stage_rows(const struct kl__kernels *k, const kl_dplr_args *a, const struct kl__dplr_shape *s,
                          struct kl__dplr_stage *stage, int64_t t0, int n, int64_t head);
 /** The same, then the rest of the chunk. */

@@ -1,4 +1,4 @@
-#include "kcheck.h"
+#include "chunks.h"
 
 enum { N_MATRIX = 4 };
 
@@ -7,7 +7,7 @@ struct args {
     /* out [n][n] + 1: the defined part of Abk Aba Aqk Aqa, zeros elsewhere; then the size of a pair of equal keys, so
      * that the error of a sum that cancels is measured against its terms */
     float *lower[N_MATRIX];
-    const float *q, *k, *a, *b, *alpha;
+    struct kl__dplr_rows rows;
     float scale;
 };
 
@@ -15,7 +15,7 @@ static void call(kc_any_fn *fn, const void *args)
 {
     const struct args *x = args;
     struct kl__dplr_chunk chunk = x->chunk;
-    ((kl__dplr_prep_fn *)fn)(&chunk, x->q, x->k, x->a, x->b, x->alpha, x->scale);
+    ((kl__dplr_prep_fn *)fn)(&chunk, &x->rows, x->scale);
     const float *matrix[N_MATRIX] = {chunk.Abk, chunk.Aba, chunk.Aqk, chunk.Aqa};
     for (int m = 0; m < N_MATRIX; m++)
         for (int r = 0; r < chunk.n; r++)
@@ -25,26 +25,14 @@ static void call(kc_any_fn *fn, const void *args)
         x->lower[m][chunk.n * chunk.n] = x->scale;
 }
 
-static const float *unit_rows(kc *c, const char *name, int n, int K, ptrdiff_t ld)
-{
-    float *x = kc_in_rows(c, name, n, K, ld, KC_NORMAL, 0);
-    kc_unit_rows(x, n, ld);
-    return x;
-}
-
-static struct args operands(kc *c, int n, int K, enum kc_fill decay)
+static struct args operands(kc *c, int n, int K, int gap, enum kc_fill decay)
 {
     static const char *const names[N_MATRIX] = {"Abk", "Aba", "Aqk", "Aqa"};
-    ptrdiff_t ld = (K + 15) / 16 * 16;
+    ptrdiff_t ld = padded(K);
     struct args x = {.chunk = {.n = n, .K = K, .ld = ld}, .scale = 0.125f};
     for (int m = 0; m < N_MATRIX; m++)
         x.lower[m] = kc_out(c, names[m], n * n + 1, 2e-5);
-    kc_align(c, 64);
-    x.q = unit_rows(c, "q", n, K, ld);
-    x.k = unit_rows(c, "k", n, K, ld);
-    x.a = unit_rows(c, "a", n, K, ld);
-    x.b = unit_rows(c, "b", n, K, ld);
-    x.alpha = kc_in_rows(c, "alpha", n, K, ld, decay, 1);
+    x.rows = dplr_rows(c, n, K, gap, decay);
     float **row[N_MATRIX] = {&x.chunk.bd, &x.chunk.qd, &x.chunk.ku, &x.chunk.au};
     float **matrix[N_MATRIX] = {&x.chunk.Abk, &x.chunk.Aba, &x.chunk.Aqk, &x.chunk.Aqa};
     static const char *const row_names[N_MATRIX] = {"bd", "qd", "ku", "au"};
@@ -64,11 +52,12 @@ void check_dplr_prep(kc *c)
     for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++)
         for (size_t h = 0; h < sizeof heads / sizeof *heads; h++)
             for (size_t d = 0; d < sizeof decays / sizeof *decays; d++) {
-                struct args x = operands(c, tokens[t], heads[h], decays[d]);
-                kc_run(c, call, &x, "n %d, K %d, decay %s", tokens[t], heads[h], kc_fill_name(decays[d]));
+                int gap = (int)((t + h + d) % 2) * 5;
+                struct args x = operands(c, tokens[t], heads[h], gap, decays[d]);
+                kc_run(c, call, &x, "n %d, K %d, gap %d, decay %s", tokens[t], heads[h], gap, kc_fill_name(decays[d]));
             }
     for (int n = 16; n <= 64; n *= 4) {
-        struct args x = operands(c, n, 128, KC_DECAY);
+        struct args x = operands(c, n, 128, 0, KC_DECAY);
         kc_run_timed(c, call, &x, "n %d, K 128", n);
     }
 }

@@ -3,7 +3,7 @@
 struct args {
     struct kl__dplr_chunk_bwd grad;
     struct kl__dplr_chunk chunk;
-    const float *q, *k, *a, *b, *alpha;
+    struct kl__dplr_rows rows;
     float scale;
 };
 
@@ -11,19 +11,14 @@ static void call(kc_any_fn *fn, const void *args)
 {
     const struct args *x = args;
     struct kl__dplr_chunk_bwd grad = x->grad;
-    ((kl__dplr_prep_bwd_fn *)fn)(&grad, &x->chunk, x->q, x->k, x->a, x->b, x->alpha, x->scale);
+    ((kl__dplr_prep_bwd_fn *)fn)(&grad, &x->chunk, &x->rows, x->scale);
 }
 
-static struct args operands(kc *c, int n, int K, enum kc_fill decay)
+static struct args operands(kc *c, int n, int K, int gap, enum kc_fill decay)
 {
     ptrdiff_t ld = padded(K);
     struct args x = {.chunk = {.n = n, .K = K, .ld = ld}, .scale = 0.125f};
-    kc_align(c, 64);
-    x.q = key_rows(c, "q", n, K);
-    x.k = key_rows(c, "k", n, K);
-    x.a = key_rows(c, "a", n, K);
-    x.b = key_rows(c, "b", n, K);
-    x.alpha = kc_in_rows(c, "alpha", n, K, ld, decay, 1);
+    x.rows = dplr_rows(c, n, K, gap, decay);
     x.grad.dqd = kc_in_rows(c, "dqd", n, K, ld, KC_NORMAL, 0);
     x.grad.dbd = kc_in_rows(c, "dbd", n, K, ld, KC_NORMAL, 0);
     x.grad.dku = kc_in_rows(c, "dku", n, K, ld, KC_NORMAL, 0);
@@ -47,11 +42,12 @@ void check_dplr_prep_bwd(kc *c)
     for (int t = 0; t < N_CHUNK_TOKENS; t++)
         for (int h = 0; h < N_CHUNK_HEADS; h++)
             for (int d = 0; d < 3; d++) {
-                struct args x = operands(c, chunk_tokens[t], chunk_heads[h], decays[d]);
-                kc_run(c, call, &x, "n %d, K %d, decay %s", chunk_tokens[t], chunk_heads[h], kc_fill_name(decays[d]));
+                int n = chunk_tokens[t], K = chunk_heads[h], gap = (t + h + d) % 2 * 5;
+                struct args x = operands(c, n, K, gap, decays[d]);
+                kc_run(c, call, &x, "n %d, K %d, gap %d, decay %s", n, K, gap, kc_fill_name(decays[d]));
             }
     for (int n = 16; n <= 64; n *= 4) {
-        struct args x = operands(c, n, 128, KC_DECAY);
+        struct args x = operands(c, n, 128, 0, KC_DECAY);
         kc_run_timed(c, call, &x, "n %d, K 128", n);
     }
 }

@@ -46,7 +46,8 @@ static struct kl__dplr_chunk chunk_of(kc *c, int n, int K, enum kc_fill decay)
     chunk.Aqk = pairs(c, "Aqk", n, true);
     chunk.Aqa = pairs(c, "Aqa", n, true);
     chunk.gamma = kc_in(c, "gamma", ld, KC_ZERO);
-    kl__dplr_prep_ref(&chunk, q, k, a, b, alpha, 1 / sqrtf((float)K));
+    struct kl__dplr_rows rows = {q, k, a, b, ld, ld, ld, ld, alpha};
+    kl__dplr_prep_ref(&chunk, &rows, 1 / sqrtf((float)K));
     return chunk;
 }
 

@@ -26,6 +26,34 @@ static inline float *key_rows(kc *c, const char *name, int n, int K)
     return x;
 }
 
+/** The same, rows `distance` >= padded(K) floats apart, at any address, with NaN in the gaps between them. */
+static inline float *key_rows_apart(kc *c, const char *name, int n, int K, ptrdiff_t distance)
+{
+    ptrdiff_t ld = padded(K);
+    float *x = kc_in(c, name, (n - 1) * distance + ld, KC_NORMAL);
+    for (int r = 0; r < n; r++) {
+        float *row = x + r * distance;
+        for (ptrdiff_t j = K; j < (r + 1 < n ? distance : ld); j++)
+            row[j] = j < ld ? 0 : NAN;
+        kc_unit_rows(row, 1, ld);
+    }
+    return x;
+}
+
+/** Rows of the general rule; `gap` floats and multiples of it lie between them. */
+static inline struct kl__dplr_rows dplr_rows(kc *c, int n, int K, int gap, enum kc_fill decay)
+{
+    ptrdiff_t ld = padded(K);
+    struct kl__dplr_rows x = {.ldq = ld + gap, .ldk = ld + 2 * gap, .lda = ld + 3 * gap, .ldb = ld + 4 * gap};
+    x.q = key_rows_apart(c, "q", n, K, x.ldq);
+    x.k = key_rows_apart(c, "k", n, K, x.ldk);
+    x.a = key_rows_apart(c, "a", n, K, x.lda);
+    x.b = key_rows_apart(c, "b", n, K, x.ldb);
+    kc_align(c, 64);
+    x.alpha = kc_in_rows(c, "alpha", n, K, ld, decay, 1);
+    return x;
+}
+
 /** Entries (r, i) with i < r, or i <= r, normal; the others NaN, for nobody may use them. */
 static inline float *pairs(kc *c, const char *name, int n, bool diagonal)
 {

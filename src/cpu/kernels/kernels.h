@@ -11,6 +11,7 @@
 #include "cpu/kernels/slots_attention.h"
 #include "cpu/kernels/slots_attention.h"
 #include "cpu/kernels/slots_conv.h"
+#include "cpu/kernels/slots_dplr.h"
 #include "cpu/kernels/slots_elementwise.h"
 #include "cpu/kernels/slots_gemm.h"
 #include "cpu/kernels/slots_kda.h"

@@ -67,35 +67,4 @@ typedef void kl__kda_step_vk_fn(float *o, float *S, const float *q, const float 
 typedef void kl__decay_row_fn(float *alpha, const float *x, const float *bias, int64_t n, kl_gate gate, float rate,
                               float lower_bound);
 
-/** The same for the general DPLR rule; b reads the state before the decay of its own token. */
-struct kl__dplr_chunk {
-    int n;
-    int K;
-    ptrdiff_t ld;
-    float *bd;    /* [n][ld] gamma_{r-1} . b_r */
-    float *qd;    /* [n][ld] scale gamma_r . q_r */
-    float *ku;    /* [n][ld] gamma_{i->n} . k_i */
-    float *au;    /* [n][ld] gamma_{i->n} . a_i */
-    float *Abk;   /* [n][KL_CHUNK_MAX] b_r . (gamma_{i->r-1} . k_i), i < r; the other three likewise */
-    float *Aba;   /* b_r . (gamma_{i->r-1} . a_i), i < r */
-    float *Aqk;   /* scale q_r . (gamma_{i->r} . k_i), i <= r */
-    float *Aqa;   /* scale q_r . (gamma_{i->r} . a_i), i <= r */
-    float *gamma; /* [ld] */
-};
-
-/** Fills everything but n, K, ld from q, k, a, b, alpha [n][ld]. */
-typedef void kl__dplr_prep_fn(struct kl__dplr_chunk *c, const float *q, const float *k, const float *a, const float *b,
-                              const float *alpha, float scale);
-
-/** Runs the chunk on slabs, as kl__kda_slabs_fn:
- *      y_r = S^T bd_r + sum_{i<r} (Abk_ri v_i - Aba_ri y_i)
- *      o_r = S^T qd_r + sum_{i<=r} (Aqk_ri v_i - Aqa_ri y_i)
- *      S  <- diag(gamma) S + sum_i (ku_i v_i^T - au_i y_i^T) */
-typedef void kl__dplr_slabs_fn(float *S, float *o, ptrdiff_t ldo, float *y, ptrdiff_t ldy,
-                               const struct kl__dplr_chunk *c, const float *v, ptrdiff_t ldv, int n_slab);
-
-/** One token of DPLR on S [K][V], in place:  y = S^T b;  S <- diag(alpha) S - a y^T + k v^T;  o = scale S^T q. */
-typedef void kl__dplr_step_fn(float *o, float *S, const float *q, const float *k, const float *v, const float *a,
-                              const float *b, const float *alpha, float scale, int64_t K, int64_t V);
-
 #endif

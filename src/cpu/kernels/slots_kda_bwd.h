@@ -63,25 +63,4 @@ typedef void kl__kda_prep_bwd_fn(struct kl__kda_chunk_bwd *b, const struct kl__k
 typedef void kl__decay_row_bwd_fn(float *dx, float *dbias, float *dA_log, const float *dg, const float *x,
                                   const float *bias, int64_t n, kl_gate gate, float rate, float lower_bound);
 
-/** Adjoints of a chunk of the general rule. */
-struct kl__dplr_chunk_bwd {
-    float *dqd, *dbd, *dku, *dau;  /* [n][ld] S do_r, S dy_r, D v_i, -D y_i */
-    float *dAbk, *dAba;            /* [n][KL_CHUNK_MAX] dy_r . v_i, -dy_r . y_i for i < r; others undefined */
-    float *dAqk, *dAqa;            /* [n][KL_CHUNK_MAX] do_r . v_i, -do_r . y_i for i <= r; others undefined */
-    float *dgamma;                 /* [ld] rowsum(S . D) */
-    float *dq, *dk, *da, *db, *dg; /* [n][ld] */
-};
-
-/** Backward of kl__dplr_slabs_fn, as kl__kda_slabs_bwd_fn:
- *      dy_i = - au_i^T D - sum_{r>=i} Aqa_ri do_r - sum_{r>i} Aba_ri dy_r
- *      dv_i =   ku_i^T D + sum_{r>=i} Aqk_ri do_r + sum_{r>i} Abk_ri dy_r
- *      D   <- diag(gamma) D + sum_r (qd_r do_r^T + bd_r dy_r^T) */
-typedef void kl__dplr_slabs_bwd_fn(float *D, struct kl__dplr_chunk_bwd *out, float *dv, ptrdiff_t lddv, const float *S,
-                                   const struct kl__dplr_chunk *c, const float *y, ptrdiff_t ldy, const float *v,
-                                   ptrdiff_t ldv, const float *d_o, ptrdiff_t lddo, int n_slab);
-
-/** Backward of kl__dplr_prep_fn: assigns out->dq dk da db dg. */
-typedef void kl__dplr_prep_bwd_fn(struct kl__dplr_chunk_bwd *out, const struct kl__dplr_chunk *c, const float *q,
-                                  const float *k, const float *a, const float *b, const float *alpha, float scale);
-
 #endif

@@ -78,57 +78,60 @@ void kl__dplr_slabs_bwd_ref(float *D, struct kl__dplr_chunk_bwd *out, float *dv,
 }
 
 /* One channel.  `reach`: see kda_bwd_ref.c.  b meets the decays through the token before its own. */
-static void channel_of_start(struct kl__dplr_chunk_bwd *out, const struct kl__dplr_chunk *c, const float *q,
-                             const float *b, const float *alpha, float scale, ptrdiff_t j)
+static void channel_of_start(struct kl__dplr_chunk_bwd *out, const struct kl__dplr_chunk *c,
+                             const struct kl__dplr_rows *x, float scale, ptrdiff_t j)
 {
     float gamma[KL_CHUNK_MAX + 1], reach = out->dgamma[j]; /* gamma[r]: through the token before r */
     gamma[0] = 1;
     for (int r = 0; r < c->n; r++)
-        gamma[r + 1] = gamma[r] * alpha[r * c->ld + j];
+        gamma[r + 1] = gamma[r] * x->alpha[r * c->ld + j];
     for (int r = c->n - 1; r >= 0; r--) {
         ptrdiff_t at = r * c->ld + j;
-        reach += scale * q[at] * out->dqd[at];
+        reach += scale * x->q[r * x->ldq + j] * out->dqd[at];
         out->dq[at] = scale * gamma[r + 1] * out->dqd[at];
         out->db[at] = gamma[r] * out->dbd[at];
         out->dg[at] = gamma[r + 1] * reach;
-        reach = reach * alpha[at] + b[at] * out->dbd[at];
-        out->dk[at] = out->da[at] = 0;
+        reach = reach * x->alpha[at] + x->b[r * x->ldb + j] * out->dbd[at];
     }
 }
 
-/* Token i writes x_i (k or a): its pairs with the readers q and b of tokens from i on, dx_i and the decays between. */
-static void channel_of_write(float *dx, const float *x, const float *dxu, const float *dAq, const float *dAb,
-                             struct kl__dplr_chunk_bwd *out, const struct kl__dplr_chunk *c, const float *q,
-                             const float *b, const float *alpha, float scale, ptrdiff_t j, int i)
+/* Token i writes `written` (of its k or a): its pairs with the readers q and b of tokens from i on, its adjoint and the
+ * decays between. */
+static float channel_of_write(float written, float dxu, const float *dAq, const float *dAb,
+                              struct kl__dplr_chunk_bwd *out, const struct kl__dplr_chunk *c,
+                              const struct kl__dplr_rows *x, float scale, ptrdiff_t j, int i)
 {
-    float w[KL_CHUNK_MAX]; /* gamma_{i->r} x_i */
+    float w[KL_CHUNK_MAX]; /* gamma_{i->r} written */
     for (int r = i; r < c->n; r++) {
         ptrdiff_t at = r * c->ld + j, pair = r * KL_CHUNK_MAX + i;
-        w[r] = r == i ? x[at] : w[r - 1] * alpha[at];
+        w[r] = r == i ? written : w[r - 1] * x->alpha[at];
         out->dq[at] += scale * dAq[pair] * w[r];
         if (r > i)
             out->db[at] += dAb[pair] * w[r - 1];
     }
-    float reach = dxu[i * c->ld + j];
+    float reach = dxu;
     for (int r = c->n - 1; r >= i; r--) {
         ptrdiff_t at = r * c->ld + j, pair = r * KL_CHUNK_MAX + i;
-        reach += scale * dAq[pair] * q[at];
+        reach += scale * dAq[pair] * x->q[r * x->ldq + j];
         if (r > i) {
             out->dg[at] += w[r] * reach;
-            reach = reach * alpha[at] + dAb[pair] * b[at];
+            reach = reach * x->alpha[at] + dAb[pair] * x->b[r * x->ldb + j];
         }
     }
-    dx[i * c->ld + j] = reach;
+    return reach;
 }
 
-void kl__dplr_prep_bwd_ref(struct kl__dplr_chunk_bwd *out, const struct kl__dplr_chunk *c, const float *q,
-                           const float *k, const float *a, const float *b, const float *alpha, float scale)
+void kl__dplr_prep_bwd_ref(struct kl__dplr_chunk_bwd *out, const struct kl__dplr_chunk *c,
+                           const struct kl__dplr_rows *x, float scale)
 {
     for (ptrdiff_t j = 0; j < c->ld; j++) {
-        channel_of_start(out, c, q, b, alpha, scale, j);
+        channel_of_start(out, c, x, scale, j);
         for (int i = 0; i < c->n; i++) {
-            channel_of_write(out->dk, k, out->dku, out->dAqk, out->dAbk, out, c, q, b, alpha, scale, j, i);
-            channel_of_write(out->da, a, out->dau, out->dAqa, out->dAba, out, c, q, b, alpha, scale, j, i);
+            ptrdiff_t at = i * c->ld + j;
+            out->dk[at] = channel_of_write(x->k[i * x->ldk + j], out->dku[at], out->dAqk, out->dAbk, out, c, x, scale,
+                                           j, i);
+            out->da[at] = channel_of_write(x->a[i * x->lda + j], out->dau[at], out->dAqa, out->dAba, out, c, x, scale,
+                                           j, i);
         }
     }
 }

@@ -9,32 +9,31 @@ static float dot(const float *x, const float *y, ptrdiff_t n)
     return sum;
 }
 
-void kl__dplr_prep_ref(struct kl__dplr_chunk *c, const float *q, const float *k, const float *a, const float *b,
-                       const float *alpha, float scale)
+void kl__dplr_prep_ref(struct kl__dplr_chunk *c, const struct kl__dplr_rows *x, float scale)
 {
     ptrdiff_t ld = c->ld;
     for (ptrdiff_t j = 0; j < ld; j++)
         c->gamma[j] = 1;
     for (int r = 0; r < c->n; r++) {
-        const float *br = b + r * ld, *qr = q + r * ld, *alpha_r = alpha + r * ld;
+        const float *b = x->b + r * x->ldb, *q = x->q + r * x->ldq, *alpha = x->alpha + r * ld;
         for (int i = 0; i < r; i++) { /* ku, au have decayed through r-1: what b sees */
-            c->Abk[r * KL_CHUNK_MAX + i] = dot(br, c->ku + i * ld, ld);
-            c->Aba[r * KL_CHUNK_MAX + i] = dot(br, c->au + i * ld, ld);
+            c->Abk[r * KL_CHUNK_MAX + i] = dot(b, c->ku + i * ld, ld);
+            c->Aba[r * KL_CHUNK_MAX + i] = dot(b, c->au + i * ld, ld);
         }
         for (ptrdiff_t j = 0; j < ld; j++) {
-            c->bd[r * ld + j] = c->gamma[j] * br[j];
-            c->gamma[j] *= alpha_r[j];
-            c->qd[r * ld + j] = scale * c->gamma[j] * qr[j];
+            c->bd[r * ld + j] = c->gamma[j] * b[j];
+            c->gamma[j] *= alpha[j];
+            c->qd[r * ld + j] = scale * c->gamma[j] * q[j];
             for (int i = 0; i < r; i++) {
-                c->ku[i * ld + j] *= alpha_r[j];
-                c->au[i * ld + j] *= alpha_r[j];
+                c->ku[i * ld + j] *= alpha[j];
+                c->au[i * ld + j] *= alpha[j];
             }
-            c->ku[r * ld + j] = k[r * ld + j];
-            c->au[r * ld + j] = a[r * ld + j];
+            c->ku[r * ld + j] = x->k[r * x->ldk + j];
+            c->au[r * ld + j] = x->a[r * x->lda + j];
         }
         for (int i = 0; i <= r; i++) {
-            c->Aqk[r * KL_CHUNK_MAX + i] = scale * dot(qr, c->ku + i * ld, ld);
-            c->Aqa[r * KL_CHUNK_MAX + i] = scale * dot(qr, c->au + i * ld, ld);
+            c->Aqk[r * KL_CHUNK_MAX + i] = scale * dot(q, c->ku + i * ld, ld);
+            c->Aqa[r * KL_CHUNK_MAX + i] = scale * dot(q, c->au + i * ld, ld);
         }
     }
 }
@@ -72,17 +71,29 @@ void kl__dplr_slabs_ref(float *S, float *o, ptrdiff_t ldo, float *y_out, ptrdiff
     }
 }
 
-void kl__dplr_step_ref(float *o, float *S, const float *q, const float *k, const float *v, const float *a,
-                       const float *b, const float *alpha, float scale, int64_t K, int64_t V)
+/* One value column of the state, its elements `row` apart. */
+static float step_column(float *s, ptrdiff_t row, const struct kl__dplr_rows *x, float v, int64_t K)
 {
-    for (int64_t j = 0; j < V; j++) {
-        float *s = S + j, y = 0, sum = 0;
-        for (int64_t i = 0; i < K; i++)
-            y += b[i] * s[i * V];
-        for (int64_t i = 0; i < K; i++) {
-            s[i * V] = alpha[i] * s[i * V] - a[i] * y + k[i] * v[j];
-            sum += q[i] * s[i * V];
-        }
-        o[j] = scale * sum;
+    float y = 0, sum = 0;
+    for (int64_t i = 0; i < K; i++)
+        y += x->b[i] * s[i * row];
+    for (int64_t i = 0; i < K; i++) {
+        s[i * row] = x->alpha[i] * s[i * row] - x->a[i] * y + x->k[i] * v;
+        sum += x->q[i] * s[i * row];
     }
+    return sum;
+}
+
+void kl__dplr_step_ref(float *o, float *S, const struct kl__dplr_rows *x, const float *v, float scale, int64_t K,
+                       int64_t V)
+{
+    for (int64_t j = 0; j < V; j++)
+        o[j] = scale * step_column(S + j, V, x, v[j], K);
+}
+
+void kl__dplr_step_vk_ref(float *o, float *S, const struct kl__dplr_rows *x, const float *v, float scale, int64_t K,
+                          int64_t V)
+{
+    for (int64_t j = 0; j < V; j++)
+        o[j] = scale * step_column(S + j * K, 1, x, v[j], K);
 }

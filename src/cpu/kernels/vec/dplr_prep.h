@@ -57,30 +57,31 @@ static inline __attribute__((always_inline)) void meet_block(float *ku, float *a
     m->qa[r] = qa;
 }
 
-void KL_VARIANT(dplr_prep)(struct kl__dplr_chunk *c, const float *q, const float *k, const float *a, const float *b,
-                           const float *alpha, float scale)
+static struct token token_at(const struct kl__dplr_rows *x, ptrdiff_t ld, int r, ptrdiff_t j)
+{
+    return (struct token){x->q + r * x->ldq + j, x->k + r * x->ldk + j, x->a + r * x->lda + j, x->b + r * x->ldb + j,
+                          x->alpha + r * ld + j};
+}
+
+void KL_VARIANT(dplr_prep)(struct kl__dplr_chunk *c, const struct kl__dplr_rows *x, float scale)
 {
     struct meetings m;
     ptrdiff_t ld = c->ld;
     for (ptrdiff_t j = 0; j < ld; j += KL_LANES) {
         vf gamma = vset(1);
         for (int r = 0; r < c->n; r++) {
-            vstore(c->bd + r * ld + j, gamma * vload(b + r * ld + j));
-            gamma *= vload(alpha + r * ld + j);
-            vstore(c->qd + r * ld + j, scale * gamma * vload(q + r * ld + j));
+            vstore(c->bd + r * ld + j, gamma * vload(x->b + r * x->ldb + j));
+            gamma *= vload(x->alpha + r * ld + j);
+            vstore(c->qd + r * ld + j, scale * gamma * vload(x->q + r * x->ldq + j));
         }
         vstore(c->gamma + j, gamma);
     }
     for (int r = 0; r < c->n; r++) {
-        ptrdiff_t j = 0, row = r * ld;
-        for (; j + MAX_BLOCK * KL_LANES <= ld; j += MAX_BLOCK * KL_LANES) {
-            struct token t = {q + row + j, k + row + j, a + row + j, b + row + j, alpha + row + j};
-            meet_block(c->ku + j, c->au + j, ld, t, &m, r, MAX_BLOCK, j == 0);
-        }
-        for (; j < ld; j += KL_LANES) {
-            struct token t = {q + row + j, k + row + j, a + row + j, b + row + j, alpha + row + j};
-            meet_block(c->ku + j, c->au + j, ld, t, &m, r, 1, j == 0);
-        }
+        ptrdiff_t j = 0;
+        for (; j + MAX_BLOCK * KL_LANES <= ld; j += MAX_BLOCK * KL_LANES)
+            meet_block(c->ku + j, c->au + j, ld, token_at(x, ld, r, j), &m, r, MAX_BLOCK, j == 0);
+        for (; j < ld; j += KL_LANES)
+            meet_block(c->ku + j, c->au + j, ld, token_at(x, ld, r, j), &m, r, 1, j == 0);
         store_sums(c->Abk + r * KL_CHUNK_MAX, m.bk, r, 1);
         store_sums(c->Aba + r * KL_CHUNK_MAX, m.ba, r, 1);
         store_sums(c->Aqk + r * KL_CHUNK_MAX, m.qk, r + 1, scale);
