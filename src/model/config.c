@@ -1,8 +1,13 @@
 #include "model/config.h"
 
 static const char *const mixer_names[KL_N_MIXER] = {
-    [KL_MIXER_KDA] = "kda",       [KL_MIXER_MLA] = "mla", [KL_MIXER_GDN] = "gdn",       [KL_MIXER_DELTANET] = "deltanet",
-    [KL_MIXER_MAMBA2] = "mamba2", [KL_MIXER_GLA] = "gla", [KL_MIXER_LINEAR] = "linear",
+    [KL_MIXER_KDA] = "kda",
+    [KL_MIXER_MLA] = "mla",
+    [KL_MIXER_GDN] = "gdn",
+    [KL_MIXER_DELTANET] = "deltanet",
+    [KL_MIXER_MAMBA2] = "mamba2",
+    [KL_MIXER_GLA] = "gla",
+    [KL_MIXER_LINEAR] = "linear",
 };
 
 const char *kl_mixer_name(kl_mixer mixer)

@@ -22,6 +22,14 @@ static inline int64_t kl__pitch(kl_tensor t)
 {
     return t.pitch ? t.pitch : kl__row_elements(t);
 }
+/** Columns first .. first + n - 1 of a two-dimensional tensor. */
+static inline kl_tensor kl__columns(kl_tensor t, int64_t first, int64_t n)
+{
+    t.pitch = kl__pitch(t);
+    t.data = (char *)t.data + (size_t)first * kl_dtype_bytes(t.dtype);
+    t.dim[1] = n;
+    return t;
+}
 /** True when the two views share at least one byte (of their spans: the gaps of a pitch count). */
 bool kl__overlap(kl_tensor a, kl_tensor b);
 /** True when the two views are the very same elements. */

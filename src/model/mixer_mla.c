@@ -1,0 +1,163 @@
+/* Multi-head latent attention: the queries of each head against the latents of all positions, which live in pages. */
+#include "model/walk.h"
+
+#include "base/half.h"
+#include "tensor/tensor.h"
+
+#include <string.h>
+
+struct stage {
+    kl_tensor q_low; /* [T][q_rank] */
+    kl_tensor q;     /* [T][H (DN + DR)] */
+    kl_tensor row;   /* [T][R + DR]: latent and shared key channels */
+    kl_tensor o;     /* [T][H DV] */
+};
+
+static struct stage lay_out(struct kl__walk *w)
+{
+    const kl_config *c = &w->net->c;
+    struct stage s = {
+        .q = kl__stage(w, kl__width_q_mla(c)),
+        .row = kl__stage(w, kl__width_latent(c)),
+        .o = kl__stage(w, kl__width_o_mla(c)),
+    };
+    if (c->q_rank)
+        s.q_low = kl__stage(w, c->q_rank);
+    return s;
+}
+
+static kl_status project(struct kl__walk *w, const struct kl__layer *l, const struct stage *s)
+{
+    const kl_config *c = &w->net->c;
+    struct kl__weight_product p[2] = {
+        {s->row, &l->w[KL__MLA_KV_A], false},
+        c->q_rank ? (struct kl__weight_product){s->q_low, &l->w[KL__MLA_Q_A], false}
+                  : (struct kl__weight_product){s->q, &l->w[KL__MLA_Q], false},
+    };
+    KL_TRY(kl__walk_linears(w, p, 2, kl__walk_rows(w, w->n)));
+    if (c->q_rank) {
+        KL_TRY(kl__walk_norm(w, s->q_low, s->q_low, &l->w[KL__NORM_Q], (kl_tensor){0}, KL_ACT_NONE, c->kv_norm_eps));
+        KL_TRY(kl__walk_linear(w, s->q, s->q_low, &l->w[KL__MLA_Q_B], false));
+    }
+    kl_tensor latent = kl__columns(s->row, 0, c->kv_rank);
+    return kl__walk_norm(w, latent, latent, &l->w[KL__NORM_KV], (kl_tensor){0}, KL_ACT_NONE, c->kv_norm_eps);
+}
+
+/* The baselines turn the shared slices of queries and keys by their positions. */
+static kl_status rotate(struct kl__walk *w, const struct stage *s)
+{
+    const kl_config *c = &w->net->c;
+    int64_t n = w->batch->n_token, *position = kl__stage_positions(w);
+    for (int i = 0; i < w->batch->n_seq && !w->measure; i++)
+        for (int t = 0; t < w->batch->seq[i].n_token; t++)
+            position[w->batch->seq[i].first + t] = w->batch->seq[i].position + t;
+    kl_tensor key = kl_view3((float *)s->row.data + c->kv_rank, KL_F32, n, 1, c->qk_rope);
+    key.pitch = s->row.dim[1];
+    KL_TRY(kl__walk_rope(w, &(kl_rope_args){.x = key, .position = position, .base = c->rope_base}));
+    /* Query heads are wider than what is turned: one call for each head, whose columns lie at the heads' distance. */
+    for (int64_t h = 0; h < c->n_head; h++) {
+        kl_tensor q = kl_view3((float *)s->q.data + h * (c->qk_nope + c->qk_rope) + c->qk_nope, KL_F32, n, 1, c->qk_rope);
+        q.pitch = s->q.dim[1];
+        KL_TRY(kl__walk_rope(w, &(kl_rope_args){.x = q, .position = position, .base = c->rope_base}));
+    }
+    return KL_OK;
+}
+
+/* Where position `at` of a sequence lies in MLA layer `index`. */
+static char *row_at(const struct kl__batch *b, const kl_config *c, const struct kl__seq *q, int index, int64_t at)
+{
+    int64_t row = kl__page_bytes(c, b->cache.type) / KL_PAGE_TOKENS / kl__n_mla(c);
+    return b->cache.base + q->page[at / KL_PAGE_TOKENS] * b->cache.page_bytes +
+           ((int64_t)index * KL_PAGE_TOKENS + at % KL_PAGE_TOKENS) * row;
+}
+
+static void remember(struct kl__walk *w, int index, const struct stage *s)
+{
+    const struct kl__batch *b = w->batch;
+    int64_t n = s->row.dim[1];
+    for (int i = 0; i < b->n_seq; i++)
+        for (int t = 0; t < b->seq[i].n_token; t++) {
+            const float *from = (const float *)s->row.data + (b->seq[i].first + (int64_t)t) * n;
+            char *to = row_at(b, &w->net->c, &b->seq[i], index, b->seq[i].position + t);
+            if (b->cache.type == KL_CACHE_F32)
+                memcpy(to, from, (size_t)n * sizeof(float));
+            else
+                for (int64_t j = 0; j < n; j++)
+                    ((uint16_t *)(void *)to)[j] = kl__bf16_of_f32(from[j]);
+        }
+}
+
+/* All pages, as MLA layer `index` sees them.  Where nothing is computed there are none: then `length` rows. */
+static kl_tensor pool_of(const struct kl__walk *w, int index, int64_t length)
+{
+    const struct kl__cache *cache = &w->batch->cache;
+    kl_dtype dtype = cache->type == KL_CACHE_F32 ? KL_F32 : KL_BF16;
+    int64_t n = kl__width_latent(&w->net->c), bytes = (int64_t)kl_dtype_bytes(dtype);
+    if (w->measure)
+        return kl_view2(cache->base, dtype, length, n);
+    kl_tensor pool = kl_view3(cache->base + index * KL_PAGE_TOKENS * n * bytes, dtype, cache->n_page, KL_PAGE_TOKENS, n);
+    pool.pitch = cache->page_bytes / bytes;
+    return pool;
+}
+
+/* Tokens from .. from + n - 1 of a sequence's part of the step. */
+static kl_status attend(struct kl__walk *w, const struct kl__layer *l, int index, const struct kl__seq *q,
+                        const struct stage *s, int64_t from, int64_t n, kl_mla_form form)
+{
+    const kl_config *c = &w->net->c;
+    if (n == 0)
+        return KL_OK;
+    int64_t first = q->first + from, length = q->position + from + n;
+    const int64_t cu_q[2] = {0, n}, cu_k[2] = {0, length};
+    kl_mla_args a = {
+        .o = kl_view3((float *)s->o.data + first * s->o.dim[1], KL_F32, n, c->n_head, c->v_dim),
+        .q = kl_view3((float *)s->q.data + first * s->q.dim[1], KL_F32, n, c->n_head, c->qk_nope + c->qk_rope),
+        .cache = pool_of(w, index, length),
+        .w_uk = l->w_uk,
+        .w_uv = l->w_uv,
+        .causal = true,
+        .form = form,
+        .cu_q = cu_q,
+        .cu_k = cu_k,
+        .n_seq = 1,
+        .paging = {q->page, (length + KL_PAGE_TOKENS - 1) / KL_PAGE_TOKENS, KL_PAGE_TOKENS},
+    };
+    if (w->measure)
+        a.paging = (kl_paging){0};
+    return kl__walk_mla(w, &a);
+}
+
+/* A prompt: complete blocks of positions in the expanded form, what stands before and behind them absorbed.  The form
+ * of a position does not depend on where the prompt was cut, if it was cut between blocks. */
+static kl_status attend_prompt(struct kl__walk *w, const struct kl__layer *l, int index, const struct kl__seq *q,
+                               const struct stage *s)
+{
+    int64_t before = (KL_PAGE_TOKENS - q->position % KL_PAGE_TOKENS) % KL_PAGE_TOKENS;
+    if (before > q->n_token)
+        before = q->n_token;
+    int64_t whole = (q->n_token - before) / KL_PAGE_TOKENS * KL_PAGE_TOKENS;
+    KL_TRY(attend(w, l, index, q, s, 0, before, KL_MLA_ABSORBED));
+    KL_TRY(attend(w, l, index, q, s, before, whole, KL_MLA_EXPANDED));
+    return attend(w, l, index, q, s, before + whole, q->n_token - before - whole, KL_MLA_ABSORBED);
+}
+
+kl_status kl__mixer_mla_forward(struct kl__walk *w, int layer)
+{
+    const struct kl__layer *l = &w->net->layer[layer];
+    const kl_config *c = &w->net->c;
+    int index = 0;
+    for (int i = 0; i < layer; i++)
+        index += c->mixer[i] == KL_MIXER_MLA;
+    struct stage s = lay_out(w);
+    KL_TRY(project(w, l, &s));
+    if (c->rope && c->qk_rope)
+        KL_TRY(rotate(w, &s));
+    if (!w->measure)
+        remember(w, index, &s);
+    for (int i = 0; i < w->batch->n_seq; i++) {
+        const struct kl__seq *q = &w->batch->seq[i];
+        KL_TRY(q->decode ? attend(w, l, index, q, &s, 0, q->n_token, KL_MLA_ABSORBED)
+                         : attend_prompt(w, l, index, q, &s));
+    }
+    return kl__walk_linear(w, kl__walk_rows(w, w->h), s.o, &l->w[KL__MLA_O], true);
+}
