@@ -219,7 +219,7 @@ typedef struct kl_config {
     bool conv_bias;
     int decay_rank;                /* width between the two matrices of the decay gate */
     int gate_rank;                 /* the same of the output gate; 0: one full matrix */
-    int gate_act;                  /* of the output gate: 0 none (the gate is absent), 1 sigmoid, 2 SiLU: kl_activation */
+    int gate_act;                  /* of the output gate, a kl_activation: 0 none, and no gate; 1 sigmoid; 2 SiLU */
     bool gate_bounded;             /* decay = lower_bound sigmoid(..) instead of -exp(A_log) softplus(..) */
     float gate_lower_bound;        /* < 0; only with gate_bounded */
     bool neg_eigval;               /* beta in 0 .. 2 */

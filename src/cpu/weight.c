@@ -17,14 +17,16 @@ static size_t row_bytes(const struct kl__weight *w)
 
 const void *kl__weight_row(const struct kl__weight *w, int64_t matrix, int64_t row)
 {
+    if (w->each)
+        return (const char *)w->each[matrix] + (size_t)row * row_bytes(w);
     return (const char *)w->data + (size_t)(matrix * w->n_out + row) * row_bytes(w);
 }
 
-/* Whether products can read the numbers where they lie. */
-static bool plain(const struct kl__weight *w, kl_dtype *dtype)
+/* Whether products can read the numbers of a matrix where they lie. */
+static bool plain(const struct kl__weight *w, const void *matrix, kl_dtype *dtype)
 {
     *dtype = w->type == KL__TYPE_BF16 ? KL_BF16 : KL_F32;
-    return (w->type == KL__TYPE_F32 || w->type == KL__TYPE_BF16) && (uintptr_t)w->data % kl_dtype_bytes(*dtype) == 0;
+    return (w->type == KL__TYPE_F32 || w->type == KL__TYPE_BF16) && (uintptr_t)matrix % kl_dtype_bytes(*dtype) == 0;
 }
 
 struct kl__gemm kl__weight_gemm(const struct kl__weight *w, int64_t matrix, int64_t m, const float *x, int64_t x_pitch,
@@ -33,7 +35,7 @@ struct kl__gemm kl__weight_gemm(const struct kl__weight *w, int64_t matrix, int6
     struct kl__gemm g = {.m = m, .n = w->n_out, .k = w->n_in, .c = y, .c_pitch = y_pitch, .add = add};
     g.a = (struct kl__matrix){x, x_pitch, KL_F32, false};
     g.b = (struct kl__matrix){kl__weight_row(w, matrix, 0), w->n_in, KL_F32, false};
-    if (!plain(w, &g.b.dtype))
+    if (!plain(w, g.b.data, &g.b.dtype))
         g.b_blocks = kl__type_info(w->type);
     return g;
 }

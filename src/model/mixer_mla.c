@@ -56,7 +56,8 @@ static kl_status rotate(struct kl__walk *w, const struct stage *s)
     KL_TRY(kl__walk_rope(w, &(kl_rope_args){.x = key, .position = position, .base = c->rope_base}));
     /* Query heads are wider than what is turned: one call for each head, whose columns lie at the heads' distance. */
     for (int64_t h = 0; h < c->n_head; h++) {
-        kl_tensor q = kl_view3((float *)s->q.data + h * (c->qk_nope + c->qk_rope) + c->qk_nope, KL_F32, n, 1, c->qk_rope);
+        float *slice = (float *)s->q.data + h * (c->qk_nope + c->qk_rope) + c->qk_nope;
+        kl_tensor q = kl_view3(slice, KL_F32, n, 1, c->qk_rope);
         q.pitch = s->q.dim[1];
         KL_TRY(kl__walk_rope(w, &(kl_rope_args){.x = q, .position = position, .base = c->rope_base}));
     }
@@ -95,7 +96,8 @@ static kl_tensor pool_of(const struct kl__walk *w, int index, int64_t length)
     int64_t n = kl__width_latent(&w->net->c), bytes = (int64_t)kl_dtype_bytes(dtype);
     if (w->measure)
         return kl_view2(cache->base, dtype, length, n);
-    kl_tensor pool = kl_view3(cache->base + index * KL_PAGE_TOKENS * n * bytes, dtype, cache->n_page, KL_PAGE_TOKENS, n);
+    char *first = cache->base + index * KL_PAGE_TOKENS * n * bytes;
+    kl_tensor pool = kl_view3(first, dtype, cache->n_page, KL_PAGE_TOKENS, n);
     pool.pitch = cache->page_bytes / bytes;
     return pool;
 }

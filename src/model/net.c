@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* ------------------------------------------------------------------------------------------- what a sequence keeps -- */
+/* ----------------------------------------------------------------------------------------- what a sequence keeps -- */
 
 static size_t recurrent_bytes(const kl_config *c)
 {
@@ -36,7 +36,7 @@ int64_t kl__page_bytes(const kl_config *c, kl_cache_type type)
     return kl_config_state_cost(c, type).page_bytes;
 }
 
-/* --------------------------------------------------------------------------------------------------------- the walk -- */
+/* ------------------------------------------------------------------------------------------------------ the walk -- */
 
 static kl_status run_layer(struct kl__walk *w, int i)
 {
@@ -62,8 +62,8 @@ static struct kl__walk walk_of(const struct kl__net *net, const struct kl__batch
     return w;
 }
 
-kl_status kl__net_walk(const struct kl__net *net, const struct kl__batch *b, const struct kl__lent *lent, float **hidden,
-                       kl_error *err)
+kl_status kl__net_walk(const struct kl__net *net, const struct kl__batch *b, const struct kl__lent *lent,
+                       float **hidden, kl_error *err)
 {
     struct kl__walk w = walk_of(net, b, lent->stage, lent->work, err);
     kl_tensor id = kl_view1((void *)(uintptr_t)b->token, KL_I32, b->n_token);
@@ -79,8 +79,8 @@ static const struct kl__weight *head_of(const struct kl__net *net)
     return &net->top.w[net->c.tied ? KL__EMBED : KL__HEAD];
 }
 
-kl_status kl__net_head(const struct kl__net *net, const struct kl__lent *lent, const float *hidden, const int *row, int n,
-                       float *normed, float *logits, kl_error *err)
+kl_status kl__net_head(const struct kl__net *net, const struct kl__lent *lent, const float *hidden, const int *row,
+                       int n, float *normed, float *logits, kl_error *err)
 {
     int64_t width = net->c.n_embd;
     struct kl__walk w = {.net = net, .be = net->be, .work = lent->work, .err = err};
@@ -93,7 +93,7 @@ kl_status kl__net_head(const struct kl__net *net, const struct kl__lent *lent, c
     return kl__walk_linear(&w, kl_view2(logits, KL_F32, n, net->c.n_vocab), x, head_of(net), false);
 }
 
-/* ------------------------------------------------------------------------------------------------ what a walk needs -- */
+/* --------------------------------------------------------------------------------------------- what a walk needs -- */
 
 /* A position far out: the workspace of attention no longer grows there. */
 enum { FAR = 1 << 20 };
@@ -111,8 +111,8 @@ static void measure(struct kl__need *need, const struct kl__net *net, int n_toke
     size_t most = w.stage.bytes;
     for (int i = 0; i < net->c.n_layer; i++) {
         struct kl__carver mark = w.stage;
-        kl_status mixed = net->c.mixer[i] == KL_MIXER_MLA ? kl__mixer_mla_forward(&w, i)
-                                                          : kl__mixer_recurrent_forward(&w, i);
+        kl_status mixed =
+            net->c.mixer[i] == KL_MIXER_MLA ? kl__mixer_mla_forward(&w, i) : kl__mixer_recurrent_forward(&w, i);
         most = w.stage.bytes > most ? w.stage.bytes : most;
         w.stage = mark;
         kl_status fed = net->c.ffn[i] == KL_FFN_MOE ? kl__ffn_moe_forward(&w, i) : kl__ffn_dense_forward(&w, i);
@@ -121,7 +121,8 @@ static void measure(struct kl__need *need, const struct kl__net *net, int n_toke
         (void)mixed; /* nothing runs, so nothing can fail */
         (void)fed;
     }
-    kl__walk_linear(&w, kl_view2(nowhere, KL_F32, n_token, net->c.n_vocab), kl__walk_rows(&w, w.n), head_of(net), false);
+    kl__walk_linear(&w, kl_view2(nowhere, KL_F32, n_token, net->c.n_vocab), kl__walk_rows(&w, w.n), head_of(net),
+                    false);
     need->stage_bytes = most > need->stage_bytes ? most : need->stage_bytes;
 }
 

@@ -82,11 +82,11 @@ size_t kl__fixed_offset(const kl_config *c, int layer);
 int64_t kl__page_bytes(const kl_config *c, kl_cache_type type);
 
 /** Runs the layers.  *hidden is the residual stream after the last layer, [n_token][n_embd] on the stage. */
-kl_status kl__net_walk(const struct kl__net *net, const struct kl__batch *b, const struct kl__lent *lent, float **hidden,
-                       kl_error *err);
+kl_status kl__net_walk(const struct kl__net *net, const struct kl__batch *b, const struct kl__lent *lent,
+                       float **hidden, kl_error *err);
 /** normed [n][n_embd] <- norm of rows row[0 .. n-1] of the walk's hidden states, and logits [n][n_vocab] <- head of
  *  those; `logits` may be NULL.  n is at most the tokens of the walk. */
-kl_status kl__net_head(const struct kl__net *net, const struct kl__lent *lent, const float *hidden, const int *row, int n,
-                       float *normed, float *logits, kl_error *err);
+kl_status kl__net_head(const struct kl__net *net, const struct kl__lent *lent, const float *hidden, const int *row,
+                       int n, float *normed, float *logits, kl_error *err);
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef KL_MODEL_WALK_H
 #define KL_MODEL_WALK_H
 
+#include "base/error.h"
 #include "model/net.h"
 
 /** With `measure` nothing is computed: operators only say how much workspace they want, and `stage` holds no memory. */

@@ -1,8 +1,11 @@
 #include "model/weights.h"
 
+#include "base/error.h"
 #include "base/half.h"
+#include "format/format.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Binding runs twice: first it only counts the memory (carver.base NULL), then it fills it. */
@@ -37,7 +40,7 @@ static kl_status bind_matrix(struct binding *b, struct kl__weight *w, enum kl__p
     return KL_OK;
 }
 
-/* ------------------------------------------------------------------------------------------ parameters kept in f32 -- */
+/* ---------------------------------------------------------------------------------------- parameters kept in f32 -- */
 
 static void be_f32(struct kl__weight *w, float *data, const int64_t dim[2], int n_dim)
 {
@@ -51,7 +54,8 @@ static kl_status logs_of(struct binding *b, const struct kl__stored *t, float *x
     for (int64_t i = 0; i < n; i++) {
         if (!(x[i] <= 0))
             return kl__fail(b->err, KL_ERR_FORMAT, "%s: tensor %s holds %g at %lld, expected a number <= 0",
-                            kl__shown_file(b->store, t->file).text, kl__shown(t->name).text, (double)x[i], (long long)i);
+                            kl__shown_file(b->store, t->file).text, kl__shown(t->name).text, (double)x[i],
+                            (long long)i);
         x[i] = logf(-x[i]);
     }
     return KL_OK;
@@ -95,7 +99,7 @@ static kl_status bind_triple(struct binding *b, struct kl__layer *l, int layer, 
     return KL_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ the matrix kv_b -- */
+/* ----------------------------------------------------------------------------------------------- the matrix kv_b -- */
 
 /* Numbers of `type` as f32, or as bf16 where that loses nothing. */
 struct halves {
@@ -118,8 +122,8 @@ static void put(struct halves to, int64_t i, float x)
 }
 
 /* to[at(h, i)] for rows of one head, from a matrix [H][n_row][n_column], read row by row. */
-static void copy_head_rows(struct halves to, const struct kl__stored *t, int64_t n_head, int64_t n_row, int64_t n_column,
-                           int64_t head_rows, int64_t first_row, bool turn, float *row)
+static void copy_head_rows(struct halves to, const struct kl__stored *t, int64_t n_head, int64_t n_row,
+                           int64_t n_column, int64_t head_rows, int64_t first_row, bool turn, float *row)
 {
     const char *from = t->data;
     size_t bytes = t->bytes / (size_t)(n_head * n_row);
@@ -127,8 +131,8 @@ static void copy_head_rows(struct halves to, const struct kl__stored *t, int64_t
         for (int64_t i = 0; i < n_row; i++, from += bytes) {
             kl__decode(t->type, row, from, n_column);
             for (int64_t j = 0; j < n_column; j++)
-                put(to, turn ? (h * head_rows + first_row + j) * n_row + i
-                             : (h * head_rows + first_row + i) * n_column + j,
+                put(to,
+                    turn ? (h * head_rows + first_row + j) * n_row + i : (h * head_rows + first_row + i) * n_column + j,
                     row[j]);
         }
 }
@@ -138,7 +142,8 @@ static void view_kv_b(const kl_config *c, struct kl__layer *l, struct halves x)
     kl_dtype dtype = x.half ? KL_BF16 : KL_F32;
     int64_t rows = c->qk_nope + c->v_dim, r = c->kv_rank;
     l->w_uk = kl_view3(x.data, dtype, c->n_head, c->qk_nope, r);
-    l->w_uv = kl_view3((char *)x.data + (size_t)(c->qk_nope * r) * kl_dtype_bytes(dtype), dtype, c->n_head, c->v_dim, r);
+    l->w_uv =
+        kl_view3((char *)x.data + (size_t)(c->qk_nope * r) * kl_dtype_bytes(dtype), dtype, c->n_head, c->v_dim, r);
     l->w_uk.pitch = l->w_uv.pitch = rows * r;
 }
 
@@ -205,7 +210,8 @@ static kl_status bind_each_expert(struct binding *b, struct kl__weight *w, enum 
     return KL_OK;
 }
 
-static kl_status bind_experts(struct binding *b, struct kl__weight *w, enum kl__param p, int layer, const int64_t dim[2])
+static kl_status bind_experts(struct binding *b, struct kl__weight *w, enum kl__param p, int layer,
+                              const int64_t dim[2])
 {
     if (b->naming == KL__NAMES_HF)
         return bind_each_expert(b, w, p, layer, dim);
@@ -216,7 +222,7 @@ static kl_status bind_experts(struct binding *b, struct kl__weight *w, enum kl__
     return KL_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------- all of it -- */
+/* ----------------------------------------------------------------------------------------------------- all of it -- */
 
 static kl_status bind_param(struct binding *b, struct kl__layer *l, enum kl__param p, int layer)
 {

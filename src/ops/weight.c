@@ -20,7 +20,7 @@ static kl_status check_weight(const char *op, const char *name, const struct kl_
     if (__builtin_mul_overflow(w->n_matrix, w->n_out, &n) || __builtin_mul_overflow(n, w->n_in, &n) ||
         n >= (int64_t)1 << 58 || !kl__type_bytes(w->type, n, &bytes))
         return kl__fail(err, KL_ERR_SHAPE, "%s: %s has more bytes than an address can count", op, name);
-    if (!w->data && n > 0)
+    if (!w->data && !w->each && n > 0)
         return kl__fail(err, KL_ERR_ARGUMENT, "%s: %s has no data, expected a pointer", op, name);
     return KL_OK;
 }

@@ -129,6 +129,34 @@ static void token_alone_is_token_in_batch(void **state)
     }
 }
 
+/* The same experts, each where it lies: a file may hold them one by one. */
+static void experts_may_lie_apart(void **state)
+{
+    (void)state;
+    kt_rng r = {7};
+    struct inputs in = make_inputs(&r, KL__TYPE_Q8_0, KL__TYPE_BF16), apart = in;
+    const void *each[3][E];
+    struct kl__weight *w[3] = {&apart.gate, &apart.up, &apart.down};
+    for (int i = 0; i < 3; i++) {
+        size_t bytes = 0;
+        assert_true(kl__type_bytes(w[i]->type, w[i]->n_out * w[i]->n_in, &bytes));
+        for (int e = 0; e < E; e++) {
+            char *to = kt_bytes(bytes + 1);
+            memcpy(to + e % 2, (const char *)w[i]->data + (size_t)e * bytes, bytes);
+            each[i][e] = to + e % 2;
+        }
+        w[i]->data = NULL;
+        w[i]->each = each[i];
+    }
+    float *want = kt_floats(T * D), *y = kt_floats(T * D);
+    for (int l = 0; kt_level(l); l++) {
+        run(kt_backend(kt_level(l), 2), want, &in, 0, T, false);
+        run(kt_backend(kt_level(l), 2), y, &apart, 0, T, false);
+        kt_assert_same_bits("apart", y, want, sizeof(float) * T * D);
+    }
+    kt_free_all();
+}
+
 /* down of another type than gate and up, as quantised files have it; y += ; all pitches. */
 static void mixed_types_add_between_pitches(void **state)
 {
@@ -219,6 +247,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_formula),
         cmocka_unit_test(token_alone_is_token_in_batch),
+        cmocka_unit_test(experts_may_lie_apart),
         cmocka_unit_test(mixed_types_add_between_pitches),
         cmocka_unit_test(no_tokens_and_no_weight),
         cmocka_unit_test(refuses),
