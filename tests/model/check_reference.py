@@ -65,7 +65,8 @@ def check_linear_mixer():
         gate = delta.GATE_SOFTPLUS if lower_bound is None else delta.GATE_BOUNDED
         o = delta.kda(inputs, dict(qk_l2norm=True, gate=gate, lower_bound=lower_bound, beta_sigmoid=True,
                                    beta_double=neg_eigval))["o"]
-        y = around.rmsnorm(dict(x=o, w=w["o_norm"], z=(x @ w["g"].T).reshape(o.shape)), {"act": around.ACT_SIGMOID})["y"]
+        z = (x @ w["g"].T).reshape(o.shape)
+        y = around.rmsnorm(dict(x=o, w=w["o_norm"], z=z), {"act": around.ACT_SIGMOID})["y"]
         near(forward.linear_mixer(c, w.get, x), y.reshape(9, 32))
 
 
@@ -123,9 +124,9 @@ def check_experts():
     """Those of a token that was sent to them, with their weights, and the shared one."""
     d = Draw("experts")
     c = Config(1, 6, 0, 1e-5, 1e-5, False, n_expert=4, topk=2, scale=2.446, n_shared=1)
-    w = {"router": d.normal(4, 6), "router_bias": d.normal(4) / 9, "w_gate": d.normal(4, 5, 6), "w_up": d.normal(4, 5, 6),
-         "w_down": d.normal(4, 6, 5), "shared_gate": d.normal(5, 6), "shared_up": d.normal(5, 6),
-         "shared_down": d.normal(6, 5)}
+    w = {"router": d.normal(4, 6), "router_bias": d.normal(4) / 9,
+         "w_gate": d.normal(4, 5, 6), "w_up": d.normal(4, 5, 6), "w_down": d.normal(4, 6, 5),
+         "shared_gate": d.normal(5, 6), "shared_up": d.normal(5, 6), "shared_down": d.normal(6, 5)}
     x = d.normal(20, 6)
     ids, weight = forward.route(c, x @ w["router"].T, w["router_bias"])
     inputs = dict(x=x, id=ids, weight=weight, **{name: w[name] for name in ("w_gate", "w_up", "w_down")})
