@@ -1,14 +1,11 @@
-# What `cmake --install` writes: headers, both libraries, the pkg-config file, the CMake package, the manual.
+# What `cmake --install` writes: headers, both libraries, the pkg-config file, the CMake package.
+# The program installs itself, its man page and its completions: apps/klinear/CMakeLists.txt.
 include(CMakePackageConfigHelpers)
 
 install(TARGETS klinear klinear_static EXPORT klinearTargets)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/klinear DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN *.h)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
-file(GLOB KL_MANUAL CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/man/*.1)
-if(KL_MANUAL)
-    install(FILES ${KL_MANUAL} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
-endif()
 
 # The pkg-config file finds its prefix from where it lies, so that an installed tree can be moved.
 set(KL_PC_FOLDER ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -1,5 +1,11 @@
 /* klinear help [VERB]: what the program can do, from the tables that do it. */
+#include "manual.h"
 #include "verb.h"
+
+struct settings {
+    bool man;
+    int64_t completion; /* index into ka_shells; -1: none */
+};
 
 void ka_print_help(FILE *out, const struct ka_verb *verb)
 {
@@ -23,9 +29,20 @@ void ka_print_help(FILE *out, const struct ka_verb *verb)
 
 static enum ka_exit run(const void *settings, int n_word, char **words)
 {
-    (void)settings;
+    const struct settings *s = settings;
     const struct ka_verb *verb = NULL;
     int n_used = 0;
+    if ((s->man || s->completion >= 0) && (n_word > 0 || (s->man && s->completion >= 0))) {
+        ka_complain(&ka_verb_help, "--man, --completion and a verb exclude each other");
+        return KA_USAGE;
+    }
+    if (s->man || s->completion >= 0) {
+        if (s->man)
+            ka_print_man_page(stdout);
+        else
+            ka_print_completion(stdout, (int)s->completion);
+        return KA_FINE;
+    }
     if (n_word > 0)
         verb = ka_find_verb(n_word, words, &n_used);
     if (n_used < n_word) {
@@ -37,11 +54,27 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
     return KA_FINE;
 }
 
+static const struct ka_option options[] = {
+    {.name = "man", .kind = KA_FLAG, .field = offsetof(struct settings, man), .help = "print the man page, klinear(1)"},
+    {.name = "completion",
+     .value = "SHELL",
+     .kind = KA_WORD,
+     .field = offsetof(struct settings, completion),
+     .words = ka_shells,
+     .help = "print completions for bash, zsh or fish"},
+    {0},
+};
+
+static const struct settings defaults = {.completion = -1};
+
 const struct ka_verb ka_verb_help = {
     .name = "help",
     .summary = "list the verbs, or explain one",
-    .usage = "[VERB]",
+    .usage = "[options] [VERB]",
     .text = "Lists the verbs; with a verb, says what it does and which options it has.",
+    .options = options,
+    .defaults = &defaults,
+    .settings_bytes = sizeof defaults,
     .max_words = 2,
     .run = run,
 };

@@ -22,6 +22,12 @@ for file in "$lib/libklinear.so.0" "$lib/pkgconfig/klinear.pc" "$lib/cmake/kline
     "$prefix/include/klinear/kl.h" "$prefix/include/klinear/kl_ops.h" "$prefix/include/klinear/kl_train.h"; do
     [ -e "$file" ] || fail "${file#"$prefix"/} was not installed"
 done
+if [ -e "$prefix/bin/klinear" ]; then
+    for file in man/man1/klinear.1 bash-completion/completions/klinear zsh/site-functions/_klinear \
+        fish/vendor_completions.d/klinear.fish; do
+        grep -q doctor "$prefix/share/$file" || fail "share/$file was not installed, or does not know the program"
+    done
+fi
 readelf -d "$lib/libklinear.so" | grep -q 'SONAME.*libklinear\.so\.0\]' || fail "the SONAME is not libklinear.so.0"
 
 awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' "$here/../../README.md" >"$scratch/example.c"
