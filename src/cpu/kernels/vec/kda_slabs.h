@@ -21,6 +21,7 @@ INLINE void pseudo_values(float (*u)[2 * KL_LANES], const float *S, const struct
             add_pairs(acc, c->A + t0 * KL_CHUNK_MAX, (const float(*)[2 * KL_LANES])u, t0, n_vec);
         }
         solve_tile(acc, c, v, ldv, t0, rule, n_vec);
+#pragma GCC unroll 8
         for (int r = 0; r < KL_TILE; r++)
             for (int j = 0; j < n_vec; j++)
                 vstore(u[t0 + r] + j * KL_LANES, acc[r][j]);

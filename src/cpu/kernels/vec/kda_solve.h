@@ -8,15 +8,18 @@
 INLINE void solve_tile(vf acc[KL_TILE][2], const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv, int t0,
                        kl_rule rule, int n_vec)
 {
+#pragma GCC unroll 8
     for (int r = 0; r < KL_TILE; r++) {
         int t = t0 + r < c->n ? t0 + r : c->n - 1; /* rows past the end are computed and dropped */
         for (int j = 0; j < n_vec; j++)
             acc[r][j] = vload(v + t * ldv + j * KL_LANES) - acc[r][j];
     }
+#pragma GCC unroll 8
     for (int r = 0; r < KL_TILE; r++) {
         for (int j = 0; j < n_vec; j++)
             acc[r][j] *= c->beta[t0 + r];
         if (rule == KL_RULE_DELTA)
+#pragma GCC unroll 8
             for (int s = r + 1; s < KL_TILE; s++)
                 for (int j = 0; j < n_vec; j++)
                     acc[s][j] -= vset(c->A[(t0 + s) * KL_CHUNK_MAX + t0 + r]) * acc[r][j];
