@@ -185,7 +185,8 @@ static void print_zsh(FILE *out)
     for (int i = 0; (verb = ka_verb_at(i)); i++) {
         struct ka_option_at at[KA_MAX_OPTIONS];
         int n = ka_all_options(at, verb->options);
-        fprintf(out, "    '%s')\n        _arguments -s \\\n            '(-h --help)'{-h,--help}'[print help and stop]' \\\n",
+        fprintf(out,
+                "    '%s')\n        _arguments -s \\\n            '(-h --help)'{-h,--help}'[print help and stop]' \\\n",
                 verb->name);
         for (int k = 0; k < n; k++)
             zsh_option(out, at[k].option);
@@ -214,7 +215,10 @@ static void fish_option(FILE *out, const char *verb, const struct ka_option *o)
         put_words(out, o->words, " ");
         fputc('\'', out);
     } else
-        fputs(e == NOTHING ? "" : e == ANYTHING ? " -x" : e == FOLDERS ? " -x -a '(__fish_complete_directories)'" : " -r -F",
+        fputs(e == NOTHING    ? ""
+              : e == ANYTHING ? " -x"
+              : e == FOLDERS  ? " -x -a '(__fish_complete_directories)'"
+                              : " -r -F",
               out);
     fputs(" -d '", out);
     put_help(out, o->help);
@@ -237,7 +241,8 @@ static void print_fish(FILE *out)
     for (int i = 0; (verb = ka_verb_at(i)); i++) {
         const char *space = strchr(verb->name, ' ');
         if (space)
-            fprintf(out, "complete -c klinear -n '__klinear_verb %.*s; and test (count (commandline -opc)) -eq 2' -a %s",
+            fprintf(out,
+                    "complete -c klinear -n '__klinear_verb %.*s; and test (count (commandline -opc)) -eq 2' -a %s",
                     (int)(space - verb->name), verb->name, space + 1);
         else
             fprintf(out, "complete -c klinear -n 'test (count (commandline -opc)) -eq 1' -a %s", verb->name);

@@ -214,8 +214,8 @@ static void prepare(struct reading *r, const struct ka_option *options)
     char *letter = r->letters + 2;
     for (int i = 0; i < r->n; i++) {
         const struct ka_option *o = r->at[i].option;
-        r->table[i + 1] = (struct option){o->name, o->kind == KA_FLAG ? no_argument : required_argument, NULL,
-                                          FIRST_CODE + i};
+        r->table[i + 1] =
+            (struct option){o->name, o->kind == KA_FLAG ? no_argument : required_argument, NULL, FIRST_CODE + i};
         if (!o->letter)
             continue;
         *letter++ = o->letter;
