@@ -30,7 +30,7 @@ NUMBERS = {  # default, meaning
     "q-lora": (None, "rank of the query projection"), "v-heads": (None, "value heads of KDA"),
 }
 FLAGS = {
-    "gdn": "Gated DeltaNet in place of KDA", "all-mla": "MLA in every layer", "rope": "rotary positions in MLA",
+    "all-mla": "MLA in every layer", "rope": "rotary positions in MLA",
     "tied": "the head is the embedding", "no-conv": "no short convolution", "conv-bias": "the convolution has a bias",
     "neg-eigval": "beta in 0 .. 2", "full-gate": "one matrix for the output gate",
     "softmax-router": "softmax scores", "no-renormalise": "weights of experts as they are",
@@ -43,6 +43,8 @@ def arguments(words):
     a.add_argument("--seed", type=int, default=1)
     a.add_argument("--dtype", choices=["bf16", "f32"], default="bf16")
     a.add_argument("--shards", type=int, default=1)
+    a.add_argument("--mixer", choices=["kda", "gdn", "deltanet", "mamba2", "gla", "linear"], help="in place of KDA")
+    a.add_argument("--gate-act", choices=["sigmoid", "silu", "none"], help="of the output gate")
     a.add_argument("--lower-bound", type=float, help="of the bounded gate")
     a.add_argument("--expand-v", type=float, help="values a key channel of KDA")
     for name, (default, meaning) in NUMBERS.items():

@@ -45,13 +45,18 @@ def check_blocks():
 
 
 def check_linear_mixer():
-    """Against the operators behind the golden vectors: both gates, decays per channel and per head, more value heads
-    than key heads, values wider than keys."""
+    """Against the operators behind the golden vectors: every mixer, both gates, more value heads than key heads, values
+    wider than keys."""
     d = Draw("mixer")
     x = d.normal(9, 12)
-    for n_decay, lower_bound, neg_eigval in ((6, None, False), (6, -5.0, True), (1, None, True)):
+    for mixer, lower_bound, neg_eigval, act in (
+        ("kda", None, False, "sigmoid"), ("kda", -5.0, True, "silu"), ("gdn", None, True, "none"),
+        ("deltanet", None, False, "sigmoid"), ("mamba2", None, False, "sigmoid"), ("gla", None, False, "sigmoid"),
+        ("linear", None, False, "sigmoid"),
+    ):
         c = Config(1, 12, 0, 1e-5, 1e-5, False, heads=2, v_heads=4, k_dim=6, v_dim=8, use_conv=False,
-                   lower_bound=lower_bound, neg_eigval=neg_eigval)
+                   lower_bound=lower_bound, neg_eigval=neg_eigval, gate_act=act)
+        n_decay = 1 if mixer in ("gdn", "mamba2") else 6
         w = {"q": d.normal(12, 12), "k": d.normal(12, 12), "v": d.normal(32, 12), "beta": d.normal(4, 12),
              "dt_bias": d.steps(4 * n_decay), "rate": np.exp(d.rates(4)), "g": d.normal(32, 12),
              "o_norm": 1 + d.normal(8) / 9, "o": np.eye(32)}
@@ -59,15 +64,23 @@ def check_linear_mixer():
         w |= {"f_a": f_a, "f_b": f_b} if n_decay > 1 else {"a": f_b @ f_a}
         q, k, v = (around.swiglu(dict(gate=x @ w[name].T, up=1.0), {})["y"].reshape(9, -1, n)
                    for name, n in (("q", 6), ("k", 6), ("v", 8)))
-        raw = (x @ f_a.T @ f_b.T).reshape((9, 4, 6) if n_decay > 1 else (9, 4))
-        inputs = dict(q=q, k=k, v=v, g=raw, beta=x @ w["beta"].T, A_log=np.log(w["rate"]),
-                      dt_bias=w["dt_bias"].reshape(raw.shape[1:]))
-        gate = delta.GATE_SOFTPLUS if lower_bound is None else delta.GATE_BOUNDED
-        o = delta.kda(inputs, dict(qk_l2norm=True, gate=gate, lower_bound=lower_bound, beta_sigmoid=True,
-                                   beta_double=neg_eigval))["o"]
-        z = (x @ w["g"].T).reshape(o.shape)
-        y = around.rmsnorm(dict(x=o, w=w["o_norm"], z=z), {"act": around.ACT_SIGMOID})["y"]
-        near(forward.linear_mixer(c, w.get, x), y.reshape(9, 32))
+        inputs = dict(q=q, k=k, v=v)
+        opt = dict(qk_l2norm=True, rule=delta.RULE_ADD)
+        if mixer not in ("deltanet", "linear"):
+            raw = (x @ f_a.T @ f_b.T).reshape((9, 4, 6) if n_decay > 1 else (9, 4))
+            inputs |= dict(g=raw, A_log=np.log(w["rate"]), dt_bias=w["dt_bias"].reshape(raw.shape[1:]))
+            gate = delta.GATE_SOFTPLUS if lower_bound is None else delta.GATE_BOUNDED
+            opt |= dict(gate=gate, lower_bound=lower_bound)
+        if mixer in ("kda", "gdn", "deltanet"):
+            inputs["beta"] = x @ w["beta"].T
+            opt |= dict(rule=delta.RULE_DELTA, beta_sigmoid=True, beta_double=neg_eigval)
+        if mixer == "mamba2":
+            inputs["beta"] = np.log1p(np.exp(raw + w["dt_bias"]))
+        norm = dict(x=delta.kda(inputs, opt)["o"], w=w["o_norm"])
+        if act != "none":
+            norm["z"] = (x @ w["g"].T).reshape(9, 4, 8)
+        y = around.rmsnorm(norm, {"act": ("none", "sigmoid", "silu").index(act)})["y"]
+        near(forward.linear_mixer(c, w.get, x, mixer), y.reshape(9, 32))
 
 
 def check_short_conv():
@@ -155,10 +168,11 @@ def check_models(scratch):
     error = np.linalg.norm(rounded - expected, axis=1) / np.linalg.norm(expected, axis=1)
     assert 1e-4 < np.median(error) < 0.05, error  # most tokens: a choice of experts may flip for some
     # Every option changes the numbers.
-    for option in ("--gdn", "--rope", "--v-heads 4", "--expand-v 2", "--lower-bound -5", "--q-lora 48",
-                   "--groups 4 --topk-group 2", "--no-conv", "--conv-bias", "--neg-eigval", "--full-gate", "--all-mla",
+    for option in ("--mixer gdn", "--mixer deltanet", "--mixer mamba2", "--mixer gla", "--mixer linear",
+                   "--gate-act silu", "--gate-act none", "--rope", "--v-heads 4", "--expand-v 2",
+                   "--lower-bound -5", "--q-lora 48", "--groups 4 --topk-group 2", "--no-conv", "--conv-bias", "--neg-eigval", "--full-gate", "--all-mla",
                    "--softmax-router", "--no-renormalise", "--tied", "--ratio -1", "--shared 0", "--experts 0"):
-        other = forward.logits(make(scratch / option.split()[0][2:], *option.split()), tokens)
+        other = forward.logits(make(scratch / option.replace(" ", "")[2:], *option.split()), tokens)
         assert np.isfinite(other).all() and np.abs(other - rounded).max() > 1e-2, option
 
 
@@ -169,7 +183,7 @@ def check_defaults(scratch):
          "n_routed_experts": 4, "num_experts_per_tok": 2, "norm_topk_prob": False,
          "linear_head_dim": 4, "linear_num_heads": 2, "linear_conv_kernel_dim": 3}
     found = from_hf(c)
-    assert found.is_linear == [True, False] and found.is_sparse == [False, True] and found.eps == 1e-6
+    assert found.mixer == ["kda", "mla"] and found.is_sparse == [False, True] and found.eps == 1e-6
     assert (found.n_expert, found.topk, found.renormalise, found.k_dim, found.taps) == (4, 2, False, 4, 3)
     header = Safetensors(scratch / "f32").tensors
     assert header["model.layers.0.self_attn.A_log"][1] == [1, 1, 2, 1]

@@ -21,9 +21,9 @@ def configuration(o):
     optional = {"num_v_heads": o.v_heads, "expand_v": o.expand_v, "lower_bound": o.lower_bound,
                 "safe_gate": True if o.lower_bound is not None else None,
                 "allow_neg_eigval": o.neg_eigval or None, "use_short_conv": False if o.no_conv else None,
-                "conv_bias": o.conv_bias or None, "mixer": "gdn" if o.gdn else None}
+                "conv_bias": o.conv_bias or None, "klinear_gate_activation": o.gate_act}
     linear |= {key: value for key, value in optional.items() if value is not None}
-    return {
+    return ({"klinear_mixer": o.mixer} if o.mixer else {}) | {
         "architectures": ["KimiLinearForCausalLM"],
         "bos_token_id": n_base, "dtype": {"bf16": "bfloat16", "f32": "float32"}[o.dtype], "eos_token_id": n_base + 2,
         "first_k_dense_replace": o.dense, "head_dim": o.hidden // o.heads, "hidden_act": "silu",
@@ -86,16 +86,21 @@ class Tensors:
                 if o.conv_bias:
                     bias = base + name + "_conv1d.bias"
                     self.made[bias] = (0.1 * self.draw(bias).normal(n)).astype(np.float32)
-        if o.gdn:
+        mixer = o.mixer or "kda"
+        if mixer in ("gdn", "mamba2"):
             n_decay = v_heads
             self.matrix(base + "a_proj.weight", v_heads, o.hidden)
-        else:
+        elif mixer in ("kda", "gla"):
             self.matrix(base + "f_a_proj.weight", v_dim, o.hidden)
             self.matrix(base + "f_b_proj.weight", n_decay, v_dim)
-        self.matrix(base + "b_proj.weight", v_heads, o.hidden)
-        self.exact(base + "A_log", self.draw(base + "A_log").rates(v_heads).reshape(1, 1, v_heads, 1))
-        self.exact(base + "dt_bias", self.draw(base + "dt_bias").steps(n_decay))
-        if o.full_gate:
+        if mixer in ("kda", "gdn", "deltanet"):
+            self.matrix(base + "b_proj.weight", v_heads, o.hidden)
+        if mixer not in ("deltanet", "linear"):
+            self.exact(base + "A_log", self.draw(base + "A_log").rates(v_heads).reshape(1, 1, v_heads, 1))
+            self.exact(base + "dt_bias", self.draw(base + "dt_bias").steps(n_decay))
+        if o.gate_act == "none":
+            pass
+        elif o.full_gate:
             self.matrix(base + "g_proj.weight", n_value, o.hidden)
         else:
             self.matrix(base + "g_a_proj.weight", v_dim, o.hidden)

@@ -23,7 +23,7 @@ def swiglu(x, gate, up, down):
     return (silu(x @ gate.T) * (x @ up.T)) @ down.T
 
 
-# ---- KDA and GDN
+# ---- KDA and its kin
 def short_conv(x, w, bias):
     """Causal, depthwise; the last tap meets the current token.  x [T][channels], w [channels][taps]."""
     n_token, taps = len(x), w.shape[1]
@@ -40,38 +40,56 @@ def projected(c, part, x, name, n_head):
     return silu(y).reshape(len(x), n_head, -1)
 
 
-def log_decay(c, part, x):
-    """g [T][value heads][k_dim], or [T][value heads][1] where a head has one decay."""
-    per_head = part("a") is not None
+def gate_input(c, part, x, mixer):
+    """What the decay gate sees: [T][value heads][k_dim], or [T][value heads][1] where a head has one decay."""
+    per_head = mixer in ("gdn", "mamba2")
     raw = x @ part("a").T if per_head else x @ part("f_a").T @ part("f_b").T
-    raw = (raw + part("dt_bias")).reshape(len(x), c.v_heads, 1 if per_head else c.k_dim)
+    return (raw + part("dt_bias")).reshape(len(x), c.v_heads, 1 if per_head else c.k_dim)
+
+
+def softplus(x):
+    return np.logaddexp(0, x)
+
+
+def log_decay(c, part, raw):
     rate = part("rate")
     rate = np.ones((c.v_heads, 1)) if rate is None else rate[:, None]
     if c.lower_bound is not None:
         return c.lower_bound * sigmoid(rate * raw)
-    return -rate * np.logaddexp(0, raw)
+    return -rate * softplus(raw)
 
 
-def delta_rule(q, k, v, g, beta):
-    """q, k [T][H][K], v [T][H][V], g [T][H][K or 1], beta [T][H] -> o [T][H][V]."""
+def recurrence(q, k, v, g, beta, erases):
+    """q, k [T][H][K], v [T][H][V], g [T][H][K or 1], beta [T][H] -> o [T][H][V].  The delta rule erases what the state
+    says about a key before it writes; linear attention does not."""
     state = np.zeros((q.shape[1], q.shape[2], v.shape[2]))
     o = np.empty_like(v)
     for t in range(len(q)):
         state = np.exp(g[t])[:, :, None] * state
-        missing = v[t] - np.einsum("hkv,hk->hv", state, k[t])
+        missing = v[t] - np.einsum("hkv,hk->hv", state, k[t]) if erases else v[t]
         state = state + np.einsum("hk,hv->hkv", k[t], beta[t][:, None] * missing)
         o[t] = np.einsum("hkv,hk->hv", state, q[t])
     return o
 
 
-def linear_mixer(c, part, x):
+def linear_mixer(c, part, x, mixer="kda"):
     group = c.v_heads // c.heads  # value head j reads key head j / group
     q, k = (np.repeat(unit(projected(c, part, x, name, c.heads)), group, axis=1) for name in "qk")
     v = projected(c, part, x, "v", c.v_heads)
-    beta = sigmoid(x @ part("beta").T) * (2 if c.neg_eigval else 1)
-    o = delta_rule(q * c.k_dim**-0.5, k, v, log_decay(c, part, x), beta)
-    gate = x @ part("g").T if part("g") is not None else x @ part("g_a").T @ part("g_b").T
-    y = rmsnorm(o, part("o_norm"), c.eps) * sigmoid(gate.reshape(o.shape))
+    erases = mixer in ("kda", "gdn", "deltanet")
+    g, beta = np.zeros(v.shape[:2] + (1,)), np.ones(v.shape[:2])
+    if mixer not in ("deltanet", "linear"):
+        raw = gate_input(c, part, x, mixer)
+        g = log_decay(c, part, raw)
+        if mixer == "mamba2":  # writes with the length of its time step
+            beta = softplus(raw)[:, :, 0]
+    if erases:
+        beta = sigmoid(x @ part("beta").T) * (2 if c.neg_eigval else 1)
+    o = recurrence(q * c.k_dim**-0.5, k, v, g, beta, erases)
+    y = rmsnorm(o, part("o_norm"), c.eps)
+    if c.gate_act != "none":
+        gate = x @ part("g").T if part("g") is not None else x @ part("g_a").T @ part("g_b").T
+        y = y * {"sigmoid": sigmoid, "silu": silu}[c.gate_act](gate.reshape(o.shape))
     return y.reshape(len(x), -1) @ part("o").T
 
 
@@ -157,8 +175,8 @@ def logits(weights, tokens):
         def part(name, layer=layer):
             return weights.get(layer, name)
 
-        mixer = linear_mixer if c.is_linear[layer] else mla_mixer
-        x = x + mixer(c, part, rmsnorm(x, part("norm_mix"), c.eps))
+        h = rmsnorm(x, part("norm_mix"), c.eps)
+        x = x + (mla_mixer(c, part, h) if c.mixer[layer] == "mla" else linear_mixer(c, part, h, c.mixer[layer]))
         h = rmsnorm(x, part("norm_ffn"), c.eps)
         x = x + (experts(c, part, h) if c.is_sparse[layer] else swiglu(h, part("gate"), part("up"), part("down")))
     head = embed if c.tied else weights.whole("head")
