@@ -1,0 +1,34 @@
+/** An engine and what belongs to it. */
+#ifndef KL_ENGINE_ENGINE_H
+#define KL_ENGINE_ENGINE_H
+
+#include "engine/timeline.h"
+#include "model/model.h"
+
+struct kl_engine {
+    const kl_allocator *alloc; /* NULL, or &alloc_copy */
+    kl_allocator alloc_copy;
+    const kl_model *model;
+    struct kl__pages pages;
+    kl_cache_type cache_type;
+    int max_token, max_span;
+    size_t fixed_bytes;
+
+    /* Memory of a step: one block, carved once. */
+    void *memory;
+    size_t memory_bytes;
+    struct kl__lent lent;
+    int32_t *token;      /* [max_token] */
+    struct kl__seq *seq; /* [max_span] */
+    int *row;            /* [max_token] rows whose logits or norms are wanted */
+    float *normed;       /* [max_token][n_embd] */
+    float *logits;       /* [max_span][n_vocab]: of several spans that want their last token's */
+};
+
+struct kl_session {
+    kl_engine *engine;
+    struct kl__timeline line;
+    bool broken; /* its numbers are not finite any more */
+};
+
+#endif

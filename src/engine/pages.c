@@ -1,0 +1,83 @@
+#include "engine/pages.h"
+
+#include "base/error.h"
+#include "base/memory.h"
+
+#include <assert.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static int64_t machine_bytes(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGE_SIZE);
+    return pages > 0 && bytes > 0 ? (int64_t)pages * bytes : (int64_t)1 << 32;
+}
+
+static kl_status reserve(struct kl__pages *p, kl_error *err)
+{
+    size_t bytes = (size_t)p->n_page * (size_t)p->page_bytes;
+    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED)
+        return kl__fail(err, KL_ERR_MEMORY, "no addresses for %zu bytes of latent pages", bytes);
+    p->base = base;
+    return KL_OK;
+}
+
+kl_status kl__pages_open(struct kl__pages *p, int64_t page_bytes, int64_t budget, const kl_allocator *alloc,
+                         kl_error *err)
+{
+    *p = (struct kl__pages){.alloc = alloc, .page_bytes = page_bytes};
+    if (page_bytes == 0)
+        return KL_OK;
+    int64_t n = (budget ? budget : machine_bytes()) / page_bytes;
+    if (n < 1)
+        return kl__fail(err, KL_ERR_ARGUMENT, "cache_bytes is %lld, expected at least one page of %lld bytes",
+                        (long long)budget, (long long)page_bytes);
+    p->n_page = n > INT32_MAX / 2 ? INT32_MAX / 2 : (int32_t)n;
+    p->reference = kl__alloc(alloc, (size_t)p->n_page * sizeof *p->reference);
+    p->free = kl__alloc(alloc, (size_t)p->n_page * sizeof *p->free);
+    kl_status status = p->reference && p->free
+                           ? reserve(p, err)
+                           : kl__fail(err, KL_ERR_MEMORY, "no memory for the list of %d pages", (int)p->n_page);
+    if (status != KL_OK)
+        kl__pages_close(p);
+    return status;
+}
+
+void kl__pages_close(struct kl__pages *p)
+{
+    if (p->base)
+        munmap(p->base, (size_t)p->n_page * (size_t)p->page_bytes);
+    kl__release(p->alloc, p->reference);
+    kl__release(p->alloc, p->free);
+    *p = (struct kl__pages){0};
+}
+
+int32_t kl__pages_take(struct kl__pages *p)
+{
+    int32_t page = -1;
+    if (p->n_free > 0) {
+        page = p->free[--p->n_free];
+        memset(kl__page_at(p, page), 0, (size_t)p->page_bytes); /* nothing of one sequence gets into another's file */
+    } else if (p->n_fresh < p->n_page) {
+        page = p->n_fresh++;
+    }
+    if (page >= 0)
+        p->reference[page] = 1;
+    return page;
+}
+
+void kl__pages_share(struct kl__pages *p, int32_t page)
+{
+    assert(p->reference[page] > 0);
+    p->reference[page]++;
+}
+
+/* Memory of a page that nobody holds stays with the pool: the next page of any session takes it. */
+void kl__pages_drop(struct kl__pages *p, int32_t page)
+{
+    assert(p->reference[page] > 0);
+    if (--p->reference[page] == 0)
+        p->free[p->n_free++] = page;
+}
