@@ -83,42 +83,63 @@ void KL_VARIANT(dplr_step)(float *o, float *S, const struct kl__dplr_rows *x, co
         step_column(o + j, S + j, v[j], &t);
 }
 
-/* ---- rows are value columns: a few of them are read, changed and stored before the next ones */
+/* ---- rows are value columns: each is read, changed and stored, so that any memory is read once and written once */
 
-enum { ROWS = 2, AHEAD = 4096 }; /* rows that share what is loaded of the token; bytes, about 10 rows of 128 */
-
-static inline __attribute__((always_inline)) void step_rows(float *o, float *S, const float *v, const struct token *t,
-                                                            int n_row)
+static void step_row(float *o, float *row, float v, const struct token *t)
 {
     const struct kl__dplr_rows *x = &t->x;
-    int64_t K = t->K, i = 0;
-    vf y[ROWS] = {0}, z[ROWS] = {0};
-    float minus_y[ROWS];
-    for (; i + KL_LANES <= K; i += KL_LANES)
-        for (int r = 0; r < n_row; r++) {
-            const float *at = S + r * K + i;
-            vf s = vload(at);
-            __builtin_prefetch((const char *)at + AHEAD, 1, 2); /* from far memory: twice the speed */
-            y[r] += s * vload(x->b + i);
-            z[r] += s * vload(x->alpha + i) * vload(x->q + i);
-        }
-    for (int r = 0; i < K && r < n_row; r++) {
-        vf s = vload_part(S + r * K + i, K - i);
-        y[r] += s * vload_part(x->b + i, K - i);
-        z[r] += s * vload_part(x->alpha + i, K - i) * vload_part(x->q + i, K - i);
+    vf y = {0}, z = {0};
+    int64_t i = 0;
+    for (; i + KL_LANES <= t->K; i += KL_LANES) {
+        vf s = vload(row + i);
+        y += s * vload(x->b + i);
+        z += s * vload(x->alpha + i) * vload(x->q + i);
     }
+    if (i < t->K) {
+        int64_t n = t->K - i;
+        vf s = vload_part(row + i, n);
+        y += s * vload_part(x->b + i, n);
+        z += s * vload_part(x->alpha + i, n) * vload_part(x->q + i, n);
+    }
+    float minus_y = -vsum(y);
+    *o = t->scale * (vsum(z) + t->qa * minus_y + t->qk * v);
+    for (i = 0; i + KL_LANES <= t->K; i += KL_LANES)
+        vstore(row + i, vload(row + i) * vload(x->alpha + i) + minus_y * vload(x->a + i) + v * vload(x->k + i));
+    for (; i < t->K; i++)
+        row[i] = row[i] * x->alpha[i] + minus_y * x->a[i] + v * x->k[i];
+}
+
+/* Rows of exactly WHOLE vectors: a few of them at a time stay in registers, and share what is loaded of the token. */
+enum { WHOLE = 8, TOGETHER = KL_LANES == 16 ? 2 : 1, AHEAD = 16 };
+
+static inline __attribute__((always_inline)) void step_whole_rows(float *o, float *S, const float *v,
+                                                                  const struct token *t, int n_row)
+{
+    const struct kl__dplr_rows *x = &t->x;
+    vf s[TOGETHER][WHOLE], y[TOGETHER] = {0}, z[TOGETHER] = {0};
+#pragma GCC unroll 8
+    for (int j = 0; j < WHOLE; j++) {
+        vf alpha = vload(x->alpha + j * KL_LANES), b = vload(x->b + j * KL_LANES), q = vload(x->q + j * KL_LANES);
+        for (int r = 0; r < n_row; r++) {
+            const float *at = S + (r * WHOLE + j) * KL_LANES;
+            __builtin_prefetch(at + AHEAD * WHOLE * KL_LANES, 1, 2); /* from far memory: twice the speed */
+            s[r][j] = vload(at);
+            y[r] += s[r][j] * b;
+            s[r][j] *= alpha;
+            z[r] += s[r][j] * q;
+        }
+    }
+    float minus_y[TOGETHER];
     for (int r = 0; r < n_row; r++) {
         minus_y[r] = -vsum(y[r]);
         o[r] = t->scale * (vsum(z[r]) + t->qa * minus_y[r] + t->qk * v[r]);
     }
-    for (i = 0; i + KL_LANES <= K; i += KL_LANES)
-        for (int r = 0; r < n_row; r++) {
-            float *at = S + r * K + i;
-            vstore(at, vload(at) * vload(x->alpha + i) + minus_y[r] * vload(x->a + i) + v[r] * vload(x->k + i));
-        }
-    for (; i < K; i++)
+#pragma GCC unroll 8
+    for (int j = 0; j < WHOLE; j++) {
+        vf a = vload(x->a + j * KL_LANES), k = vload(x->k + j * KL_LANES);
         for (int r = 0; r < n_row; r++)
-            S[r * K + i] = S[r * K + i] * x->alpha[i] + minus_y[r] * x->a[i] + v[r] * x->k[i];
+            vstore(S + (r * WHOLE + j) * KL_LANES, s[r][j] + minus_y[r] * a + v[r] * k);
+    }
 }
 
 void KL_VARIANT(dplr_step_vk)(float *o, float *S, const struct kl__dplr_rows *x, const float *v, float scale,
@@ -126,8 +147,9 @@ void KL_VARIANT(dplr_step_vk)(float *o, float *S, const struct kl__dplr_rows *x,
 {
     struct token t = token_of(x, scale, K, V);
     int64_t j = 0;
-    for (; j + ROWS <= V; j += ROWS)
-        step_rows(o + j, S + j * K, v + j, &t, ROWS);
-    if (j < V)
-        step_rows(o + j, S + j * K, v + j, &t, 1);
+    if (K == WHOLE * KL_LANES)
+        for (; j + TOGETHER <= V; j += TOGETHER)
+            step_whole_rows(o + j, S + j * K, v + j, &t, TOGETHER);
+    for (; j < V; j++)
+        step_row(o + j, S + j * K, v[j], &t);
 }
