@@ -3,7 +3,7 @@
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/vec/vec.h"
 
-enum { COLUMNS = 4 }; /* vectors of columns in one sweep: half of 128 columns of 128 rows fit into the nearest cache */
+enum { COLUMNS = KL_LANES == 16 ? 8 : 4 }; /* vectors of columns in one sweep: their sums stay in registers */
 
 /* What a token has in common for all columns. */
 struct token {
