@@ -1,10 +1,13 @@
-/* Gradients of Kimi Delta Attention and its kin, by chunks.  A task is one key head of one sequence; its value heads
- * run one after the other, so that their sums in d_q and d_k have one order:
+/* Gradients of Kimi Delta Attention and its kin, by chunks.  A task is a few neighbouring key heads of one sequence with
+ * all their value heads, which take turns (cpu/replay.h); a token's sums over value heads in d_q and d_k are in their
+ * order, whatever the tasks:
  *
- *     for each value head:   D <- d_state_out;  states forwards, chunks backwards (cpu/replay.h):
- *                            stage and prep as in the forward;  slabs_bwd: d_v, D;  prep_bwd: d_q, d_k, dg, d_beta
- *                            through gate and sigmoid;  after the last value head through the L2 norm
- *                            d_state_in <- D
+ *     for each value head:   D <- d_state_out
+ *     for each block of chunks, last to first, for each value head:
+ *         forwards again:    stage and prep as in the forward;  slabs: u, and the state before each chunk
+ *         backwards:         slabs_bwd: d_v, D;  prep_bwd: d_q, d_k, dg, d_beta, through gate and sigmoid, after the
+ *                            last value head through the L2 norm
+ *     for each value head:   d_state_in <- D
  *
  * What a sequence adds to A_log and dt_bias is kept per sequence, and added up in their order at the end. */
 #include "base/memory.h"
@@ -27,7 +30,7 @@ struct job {
     const kl_kda_args *f;
     struct kl__kda_shape s;
     struct kl__replay_plan plan;
-    bool uses_snapshots;
+    int keys_per_task;       /* key heads of a task */
     int64_t bias_channels;   /* of a head: K, or 1; 0: d_dt_bias is not wanted */
     int64_t *first_snapshot; /* [n_seq] index of a sequence's first snapshot */
     float *dA_log;           /* [n_seq][HV], NULL: not wanted */
@@ -39,17 +42,18 @@ struct scratch {
     struct kl__kda_stage stage[KL__REPLAY_BLOCK]; /* of the chunks of a block; the first also on the way forwards */
     struct kl__kda_chunk_bwd grad;
     struct kl__replay_memory replay;
-    float *D;             /* [n_slab][K][KL_SLAB] */
+    float *u;             /* [block][chunk][Vp] what the chunks of a block write */
+    float *D;             /* [plan.n_head][n_slab][K][KL_SLAB] */
     float *v, *d_o, *d_v; /* [chunk][Vp] */
     float *row, *d_row;   /* [ld] */
 };
 
-/* One value head of one sequence, while its thread walks over it. */
-struct head {
+/* Value heads of one sequence that take turns. */
+struct heads {
     const struct job *job;
     struct scratch *x;
-    int64_t seq, head, start;
-    bool first, last; /* of the value heads of its key head */
+    int64_t seq, first; /* the first of them */
+    int64_t start;      /* first token of the sequence */
 };
 
 /* What the call shares, then one scratch after the other; the last one is left in x. */
@@ -59,7 +63,7 @@ static size_t carve_work(struct kl__carver *c, struct job *job, int n_thread, st
     size_t Vp = (size_t)kl__columns_ld(s->V), rows = (size_t)s->chunk * (size_t)s->ld;
     size_t pairs = (size_t)s->chunk * KL_CHUNK_MAX, sums = (size_t)(s->n_seq * s->HV);
     struct kl__kda_chunk_bwd *g = &x->grad;
-    job->first_snapshot = job->uses_snapshots ? kl__carve(c, (size_t)s->n_seq, sizeof(int64_t)) : NULL;
+    job->first_snapshot = job->plan.uses_given ? kl__carve(c, (size_t)s->n_seq, sizeof(int64_t)) : NULL;
     job->dA_log = kl__present(job->a->d_A_log) ? kl__carve(c, sums, sizeof(float)) : NULL;
     job->dbias = job->bias_channels ? kl__carve(c, sums, sizeof(float) * (size_t)job->bias_channels) : NULL;
     for (int i = 0; i < n_thread; i++) {
@@ -74,7 +78,8 @@ static size_t carve_work(struct kl__carver *c, struct job *job, int n_thread, st
         g->dgamma = kl__carve(c, (size_t)s->ld, sizeof(float));
         g->dbeta = kl__carve(c, (size_t)s->chunk, sizeof(float));
         g->scratch = kl__carve(c, kl__kda_bwd_scratch(s->chunk, s->ld, kl__n_slab(s->V)), sizeof(float));
-        x->D = kl__carve(c, (size_t)s->K * Vp, sizeof(float));
+        x->u = kl__carve(c, (size_t)job->plan.block * (size_t)s->chunk * Vp, sizeof(float));
+        x->D = kl__carve(c, (size_t)job->plan.n_head * (size_t)s->K * Vp, sizeof(float));
         float **const value_arrays[] = {&x->v, &x->d_o, &x->d_v};
         for (size_t j = 0; j < sizeof value_arrays / sizeof *value_arrays; j++)
             *value_arrays[j] = kl__carve(c, (size_t)s->chunk * Vp, sizeof(float));
@@ -96,93 +101,102 @@ static float *state_of(const struct job *job, kl_tensor state, int64_t entry, in
 
 /* ------------------------------------------------------------------------------------------------- the chunks -- */
 
-static void load_state(void *ctx, float *state, int64_t t)
+static float *adjoint_of(const struct heads *h, int head)
 {
-    const struct head *h = ctx;
+    return h->x->D + (size_t)head * h->job->plan.state_floats;
+}
+
+static void load_state(void *ctx, int head, float *state, int64_t t)
+{
+    const struct heads *h = ctx;
     const struct job *job = h->job;
-    const float *from = t == 0 ? state_of(job, job->f->state_in, h->seq, h->head)
+    const float *from = t == 0 ? state_of(job, job->f->state_in, h->seq, h->first + head)
                                : state_of(job, job->f->snapshots,
-                                          job->first_snapshot[h->seq] + t / job->f->snapshot_every - 1, h->head);
+                                          job->first_snapshot[h->seq] + t / job->f->snapshot_every - 1,
+                                          h->first + head);
     kl__slabs_load(state, from, job->f->state_layout, job->s.K, job->s.V, 0, kl__n_slab(job->s.V));
 }
 
-/* A and P of a chunk, close together, behind the values that it wrote. */
-static void keep_pairs(const struct job *job, const struct kl__replay_chunk *c, const struct kl__kda_chunk *from)
+/* Part `part` of `n_part` of the rows that chunk `c` will read or write for the first time. */
+static void fetch_ahead(const struct heads *h, const struct kl__replay_chunk *c, int part, int n_part)
 {
-    float *to = c->written + c->n * kl__columns_ld(job->s.V);
-    size_t bytes = sizeof *to * (size_t)c->n;
-    for (int r = 0; r < c->n; r++, to += 2 * c->n) {
-        memcpy(to, from->A + r * KL_CHUNK_MAX, bytes);
-        memcpy(to + c->n, from->P + r * KL_CHUNK_MAX, bytes);
-    }
-}
-
-static void recall_pairs(const struct job *job, const struct kl__replay_chunk *c, struct kl__kda_chunk *to)
-{
-    const float *from = c->written + c->n * kl__columns_ld(job->s.V);
-    size_t bytes = sizeof *from * (size_t)c->n;
-    for (int r = 0; r < c->n; r++, from += 2 * c->n) {
-        memcpy(to->A + r * KL_CHUNK_MAX, from, bytes);
-        memcpy(to->P + r * KL_CHUNK_MAX, from + c->n, bytes);
-    }
-}
-
-static void forward_chunk(void *ctx, float *state, const struct kl__replay_chunk *c)
-{
-    const struct head *h = ctx;
+    if (!c)
+        return;
     const struct job *job = h->job;
-    struct kl__kda_stage *stage = &h->x->stage[0];
-    struct kl__columns columns = all_columns(&job->s);
-    ptrdiff_t ldv;
-    kl__kda_stage_chunk(job->k, job->f, &job->s, stage, h->start + c->t, c->n, h->head);
-    const float *v = kl__stage_values(job->k, &columns, job->f->v, h->start + c->t, c->n, h->head, h->x->v, &ldv);
-    job->k->kda_slabs(state, NULL, 0, c->written, kl__columns_ld(job->s.V), &stage->chunk, v, ldv, columns.n_slab,
-                      job->f->rule);
-    if (c->written)
-        keep_pairs(job, c, &stage->chunk);
+    const kl_kda_bwd_args *a = job->a;
+    bool back = c->what == KL__REPLAY_BACKWARD;
+    const kl_tensor keys[] = {back ? a->d_q : job->f->q, back ? a->d_k : job->f->k};
+    const kl_tensor decay = back ? a->d_g : job->f->g, values[] = {back ? a->d_v : job->f->v, a->d_o};
+    int64_t head = h->first + c->head, key_head = head / (job->s.HV / job->s.H);
+    for (int64_t i = c->n * part / n_part; i < c->n * (part + 1) / n_part; i++) {
+        int64_t t = h->start + c->t + i;
+        for (int k = 0; k < 2; k++)
+            if (kl__present(keys[k]))
+                kl__fetch_head_row(keys[k], t, key_head, 0, job->s.K);
+        if (decay.n_dim == 3)
+            kl__fetch_head_row(decay, t, head, 0, job->s.K);
+        for (int k = 0; k < 1 + back; k++)
+            if (kl__present(values[k]))
+                kl__fetch_head_row(values[k], t, head, 0, job->s.V);
+    }
 }
 
-static void chunk_again(void *ctx, float *after, const float *before, const struct kl__replay_chunk *c)
+static float *written(const struct heads *h, int i)
 {
-    const struct head *h = ctx;
+    return h->x->u + (ptrdiff_t)i * h->job->s.chunk * kl__columns_ld(h->job->s.V);
+}
+
+/* Runs the chunk: on the way forwards `state` in place; else from `before` to `state`, if that is wanted, keeping what
+ * the tokens write. */
+static void run_chunk(const struct heads *h, float *state, const float *before, const struct kl__replay_chunk *c,
+                      const struct kl__replay_chunk *next)
+{
     const struct job *job = h->job;
     struct kl__kda_stage *stage = &h->x->stage[c->i];
-    kl__kda_stage_rows(job->k, job->f, &job->s, stage, h->start + c->t, c->n, h->head);
-    job->k->kda_prep_rows(&stage->chunk, stage->q, stage->k, stage->alpha, job->s.scale);
-    recall_pairs(job, c, &stage->chunk);
-    if (after)
-        job->k->kda_advance(after, before, &stage->chunk, c->written, kl__columns_ld(job->s.V), kl__n_slab(job->s.V));
+    struct kl__columns columns = all_columns(&job->s);
+    int64_t t0 = h->start + c->t, head = h->first + c->head;
+    ptrdiff_t ldv, ldu = kl__columns_ld(job->s.V);
+    kl__kda_stage_chunk(job->k, job->f, &job->s, stage, t0, c->n, head);
+    const float *v = kl__stage_values(job->k, &columns, job->f->v, t0, c->n, head, h->x->v, &ldv);
+    int n_part = (columns.n_slab + 1) / 2;
+    for (int part = 0; part < n_part; part++) {
+        int slab = 2 * part, n_slab = columns.n_slab - slab < 2 ? columns.n_slab - slab : 2;
+        ptrdiff_t column = (ptrdiff_t)slab * KL_SLAB, at = column * job->s.K;
+        fetch_ahead(h, next, part, n_part);
+        if (c->what == KL__REPLAY_FORWARD)
+            job->k->kda_slabs(state + at, NULL, 0, NULL, 0, &stage->chunk, v + column, ldv, n_slab, job->f->rule);
+        else
+            job->k->kda_again(state ? state + at : NULL, before + at, written(h, c->i) + column, ldu, &stage->chunk,
+                              v + column, ldv, n_slab, job->f->rule);
+    }
 }
 
 /* ---------------------------------------------------------------------------------- from the chunk to the args -- */
 
-static void add_row(float *to, const float *from, int64_t n, bool assign)
-{
-    for (int64_t i = 0; i < n; i++)
-        to[i] = assign ? from[i] : to[i] + from[i];
-}
-
 /* Sums over the value heads of a key head grow in the output itself; the L2 norm comes when they are complete. */
-static void write_key_row(const struct head *h, kl_tensor d, kl_tensor x, int64_t t, const float *dx)
+static void write_key_row(const struct heads *h, int64_t head, kl_tensor d, kl_tensor x, int64_t t, const float *dx)
 {
     const struct job *job = h->job;
-    int64_t K = job->s.K, key_head = h->head / (job->s.HV / job->s.H);
+    int64_t K = job->s.K, group = job->s.HV / job->s.H;
     if (!kl__present(d))
         return;
-    float *to = kl__head_row(d, t, key_head);
-    add_row(to, dx, K, h->first);
-    if (h->last && job->f->qk_l2norm) {
-        const float *row = kl__read_row(job->k, x.dtype, kl__head_row(x, t, key_head), K, h->x->row);
+    float *to = kl__head_row(d, t, head / group);
+    if (head % group == 0)
+        memcpy(to, dx, sizeof *to * (size_t)K);
+    else
+        job->k->add_row(to, dx, K);
+    if (head % group == group - 1 && job->f->qk_l2norm) {
+        const float *row = kl__read_row(job->k, x.dtype, kl__head_row(x, t, head / group), K, h->x->row);
         job->k->l2norm_row_bwd(to, to, row, K, 1e-6f);
     }
 }
 
 /* dg [K] of token t, with respect to the log decay, through the gate to d_g, d_A_log and d_dt_bias. */
-static void write_gate_row(const struct head *h, int64_t t, const float *dg)
+static void write_gate_row(const struct heads *h, int64_t head, int64_t t, const float *dg)
 {
     const struct job *job = h->job;
     const kl_kda_args *f = job->f;
-    int64_t sums = h->seq * job->s.HV + h->head, n = f->g.n_dim == 2 ? 1 : job->s.K;
+    int64_t sums = h->seq * job->s.HV + head, n = f->g.n_dim == 2 ? 1 : job->s.K;
     if (!kl__present(f->g))
         return;
     float one = 0;
@@ -191,75 +205,86 @@ static void write_gate_row(const struct head *h, int64_t t, const float *dg)
             one += dg[i];
         dg = &one;
     }
-    float rate = kl__present(f->A_log) ? expf(((const float *)f->A_log.data)[h->head * kl__pitch(f->A_log)]) : 1;
-    const float *bias = kl__present(f->dt_bias) ? (const float *)kl__row(f->dt_bias, h->head) : NULL;
-    const float *x = kl__read_row(job->k, f->g.dtype, kl__head_row(f->g, t, h->head), n, h->x->row);
-    float *dx = kl__present(job->a->d_g) ? kl__head_row(job->a->d_g, t, h->head) : h->x->d_row;
+    float rate = kl__present(f->A_log) ? expf(((const float *)f->A_log.data)[head * kl__pitch(f->A_log)]) : 1;
+    const float *bias = kl__present(f->dt_bias) ? (const float *)kl__row(f->dt_bias, head) : NULL;
+    const float *x = kl__read_row(job->k, f->g.dtype, kl__head_row(f->g, t, head), n, h->x->row);
+    float *dx = kl__present(job->a->d_g) ? kl__head_row(job->a->d_g, t, head) : h->x->d_row;
     job->k->decay_row_bwd(dx, job->dbias ? job->dbias + sums * job->bias_channels : NULL,
                           job->dA_log ? job->dA_log + sums : NULL, dg, x, bias, n, f->gate, rate, f->lower_bound);
 }
 
-static void write_beta(const struct head *h, int64_t t, float dbeta)
+static void write_beta(const struct heads *h, int64_t head, int64_t t, float dbeta)
 {
     const kl_kda_args *f = h->job->f;
     if (!kl__present(h->job->a->d_beta))
         return;
     if (f->beta_sigmoid) {
-        float sigmoid = 1 / (1 + expf(-kl__head_scalar(f->beta, t, h->head)));
+        float sigmoid = 1 / (1 + expf(-kl__head_scalar(f->beta, t, head)));
         dbeta *= sigmoid * (1 - sigmoid);
     }
-    *(float *)kl__head_row(h->job->a->d_beta, t, h->head) = f->beta_double ? 2 * dbeta : dbeta;
+    *(float *)kl__head_row(h->job->a->d_beta, t, head) = f->beta_double ? 2 * dbeta : dbeta;
 }
 
-static void backward_chunk(void *ctx, const float *before, const struct kl__replay_chunk *at)
+static void backward_chunk(const struct heads *h, const float *before, const struct kl__replay_chunk *at,
+                           const struct kl__replay_chunk *next)
 {
-    const struct head *h = ctx;
     const struct job *job = h->job;
     struct scratch *x = h->x;
     struct kl__columns c = all_columns(&job->s);
-    ptrdiff_t ldv, lddo, lddv;
-    struct kl__kda_stage *stage = &x->stage[at->i];
-    int64_t t0 = h->start + at->t;
+    const struct kl__kda_stage *stage = &x->stage[at->i];
+    int64_t t0 = h->start + at->t, head = h->first + at->head;
     int n = at->n;
-    const float *v = kl__stage_values(job->k, &c, job->f->v, t0, n, h->head, x->v, &ldv);
-    const float *d_o = kl__stage_values(job->k, &c, job->a->d_o, t0, n, h->head, x->d_o, &lddo);
+    ptrdiff_t ldv, lddo, ldu = kl__columns_ld(job->s.V), lddv = ldu;
+    const float *v = kl__stage_values(job->k, &c, job->f->v, t0, n, head, x->v, &ldv);
+    const float *d_o = kl__stage_values(job->k, &c, job->a->d_o, t0, n, head, x->d_o, &lddo);
     bool wants_dv = kl__present(job->a->d_v);
-    float *d_v = x->d_v;
-    lddv = kl__columns_ld(job->s.V);
+    float *d_v = wants_dv ? kl__begin_outputs(&c, job->a->d_v, t0, head, x->d_v, &lddv) : x->d_v;
+    fetch_ahead(h, next, 0, 2);
+    job->k->kda_slabs_bwd(adjoint_of(h, at->head), &x->grad, d_v, lddv, before, &stage->chunk, written(h, at->i), ldu,
+                          v, ldv, d_o, lddo, c.n_slab, job->f->rule);
     if (wants_dv)
-        d_v = kl__begin_outputs(&c, job->a->d_v, t0, h->head, x->d_v, &lddv);
-    job->k->kda_slabs_bwd(x->D, &x->grad, d_v, lddv, before, &stage->chunk, at->written, kl__columns_ld(job->s.V), v,
-                          ldv, d_o, lddo, c.n_slab, job->f->rule);
-    if (wants_dv)
-        kl__end_outputs(job->k, &c, job->a->d_v, t0, n, h->head, d_v, lddv);
-    job->k->kda_prep_bwd(&x->grad, &stage->chunk, stage->q, stage->k, stage->alpha, job->s.scale);
+        kl__end_outputs(job->k, &c, job->a->d_v, t0, n, head, d_v, lddv);
+    fetch_ahead(h, next, 1, 2);
+    job->k->kda_prep_bwd(&x->grad, &stage->chunk, stage->q, stage->ldq, stage->k, stage->ldk, stage->alpha,
+                         job->s.scale);
     for (int r = 0; r < n; r++) {
-        write_key_row(h, job->a->d_q, job->f->q, t0 + r, x->grad.dq + r * job->s.ld);
-        write_key_row(h, job->a->d_k, job->f->k, t0 + r, x->grad.dk + r * job->s.ld);
-        write_gate_row(h, t0 + r, x->grad.dg + r * job->s.ld);
-        write_beta(h, t0 + r, x->grad.dbeta[r]);
+        write_key_row(h, head, job->a->d_q, job->f->q, t0 + r, x->grad.dq + r * job->s.ld);
+        write_key_row(h, head, job->a->d_k, job->f->k, t0 + r, x->grad.dk + r * job->s.ld);
+        write_gate_row(h, head, t0 + r, x->grad.dg + r * job->s.ld);
+        write_beta(h, head, t0 + r, x->grad.dbeta[r]);
     }
+}
+
+static void handle_chunk(void *ctx, float *state, const float *before, const struct kl__replay_chunk *c,
+                         const struct kl__replay_chunk *next)
+{
+    if (c->what == KL__REPLAY_BACKWARD)
+        backward_chunk(ctx, before, c, next);
+    else
+        run_chunk(ctx, state, before, c, next);
 }
 
 /* -------------------------------------------------------------------------------------------------- the tasks -- */
 
-static void run_head(const struct head *h)
+static void run_heads(struct heads *h, int n_head)
 {
-    static const struct kl__replay_steps steps = {load_state, forward_chunk, chunk_again, backward_chunk};
+    static const struct kl__replay_steps steps = {load_state, handle_chunk};
     const struct job *job = h->job;
     const struct kl__kda_shape *s = &job->s;
-    int64_t sums = h->seq * s->HV + h->head, n_token = kl__seq_tokens(job->f->cu_seqlens, h->seq, s->T);
-    if (job->dA_log)
-        job->dA_log[sums] = 0;
-    if (job->dbias)
-        memset(job->dbias + sums * job->bias_channels, 0, sizeof(float) * (size_t)job->bias_channels);
-    kl__slabs_load(h->x->D, state_of(job, job->a->d_state_out, h->seq, h->head), job->f->state_layout, s->K, s->V, 0,
-                   kl__n_slab(s->V));
-    struct head walking = *h;
-    kl__replay(&job->plan, &h->x->replay, &steps, &walking, n_token, job->uses_snapshots);
-    if (kl__present(job->a->d_state_in))
-        kl__slabs_store(state_of(job, job->a->d_state_in, h->seq, h->head), h->x->D, job->f->state_layout, s->K, s->V,
-                        0, kl__n_slab(s->V));
+    int n_slab = kl__n_slab(s->V);
+    for (int i = 0; i < n_head; i++) {
+        int64_t sums = h->seq * s->HV + h->first + i;
+        if (job->dA_log)
+            job->dA_log[sums] = 0;
+        if (job->dbias)
+            memset(job->dbias + sums * job->bias_channels, 0, sizeof(float) * (size_t)job->bias_channels);
+        kl__slabs_load(adjoint_of(h, i), state_of(job, job->a->d_state_out, h->seq, h->first + i),
+                       job->f->state_layout, s->K, s->V, 0, n_slab);
+    }
+    kl__replay(&job->plan, &h->x->replay, &steps, h, n_head, kl__seq_tokens(job->f->cu_seqlens, h->seq, s->T));
+    for (int i = 0; kl__present(job->a->d_state_in) && i < n_head; i++)
+        kl__slabs_store(state_of(job, job->a->d_state_in, h->seq, h->first + i), adjoint_of(h, i),
+                        job->f->state_layout, s->K, s->V, 0, n_slab);
 }
 
 /* A key head that no value head reads. */
@@ -273,23 +298,27 @@ static void clear_key_head(const struct job *job, int64_t seq, int64_t key_head)
                 memset(kl__head_row(d[i], t, key_head), 0, sizeof(float) * (size_t)job->s.K);
 }
 
+static int64_t tasks_per_sequence(const struct job *job)
+{
+    return (job->s.H + job->keys_per_task - 1) / job->keys_per_task;
+}
+
 static void run_task(void *arg, int64_t task, int thread)
 {
     struct job job = *(const struct job *)arg;
     struct kl__carver c = kl__carver(job.a->work);
     struct scratch x = {0};
     carve_work(&c, &job, thread + 1, &x);
-    int64_t seq = task / job.s.H, key_head = task % job.s.H, group = job.s.HV / job.s.H;
-    if (group == 0)
-        clear_key_head(&job, seq, key_head);
-    for (int64_t i = 0; i < group; i++)
-        run_head(&(struct head){.job = &job,
-                                .x = &x,
-                                .seq = seq,
-                                .head = key_head * group + i,
-                                .start = kl__seq_start(job.f->cu_seqlens, seq, job.s.T),
-                                .first = i == 0,
-                                .last = i == group - 1});
+    int64_t per_seq = tasks_per_sequence(&job), seq = task / per_seq, group = job.s.HV / job.s.H;
+    int64_t key = task % per_seq * job.keys_per_task, key_end = key + job.keys_per_task;
+    key_end = key_end < job.s.H ? key_end : job.s.H;
+    for (int64_t i = key; group == 0 && i < key_end; i++)
+        clear_key_head(&job, seq, i);
+    for (int64_t head = key * group; head < key_end * group; head += job.plan.n_head) {
+        int64_t left = key_end * group - head;
+        struct heads h = {&job, &x, seq, head, kl__seq_start(job.f->cu_seqlens, seq, job.s.T)};
+        run_heads(&h, left < job.plan.n_head ? (int)left : job.plan.n_head);
+    }
 }
 
 /* One value head of d_A_log and d_dt_bias, the sequences in their order. */
@@ -302,20 +331,22 @@ static void add_sums(void *arg, int64_t head, int thread)
         if (job->dA_log)
             ((float *)job->a->d_A_log.data)[head * kl__pitch(job->a->d_A_log)] += job->dA_log[sums];
         if (job->dbias)
-            add_row(kl__row(job->a->d_dt_bias, head), job->dbias + sums * job->bias_channels, job->bias_channels,
-                    false);
+            job->k->add_row(kl__row(job->a->d_dt_bias, head), job->dbias + sums * job->bias_channels,
+                            job->bias_channels);
     }
 }
 
 static struct job make_job(const kl_backend *be, const kl_kda_bwd_args *a)
 {
+    enum { TURNS = 8 }; /* value heads */
     struct job job = {.k = kl__cpu_kernels(be), .a = a, .f = &a->fwd, .s = kl__kda_shape(&a->fwd)};
-    const struct kl__kda_shape *s = &job.s;
-    int64_t longest = kl__longest_sequence(a->fwd.cu_seqlens, a->fwd.n_seq, s->T);
-    int64_t every = kl__present(a->fwd.snapshots) ? a->fwd.snapshot_every : 0;
-    size_t Vp = (size_t)kl__columns_ld(s->V);
-    job.plan = kl__replay_plan(longest, s->chunk, (size_t)s->K * Vp, Vp + 2 * (size_t)s->chunk, every);
-    job.uses_snapshots = kl__replay_uses_given(&job.plan, every);
+    struct kl__kda_shape *s = &job.s;
+    s->in_place = true;
+    job.keys_per_task = kl__heads_per_task(s->n_seq, s->H, kl_pool_threads(be->pool));
+    int64_t heads = s->H ? job.keys_per_task * (s->HV / s->H) : 0;
+    job.plan = kl__replay_plan(kl__longest_sequence(a->fwd.cu_seqlens, a->fwd.n_seq, s->T), s->chunk,
+                               heads < TURNS ? (int)heads : TURNS, (size_t)s->K * (size_t)kl__columns_ld(s->V),
+                               kl__present(a->fwd.snapshots) ? a->fwd.snapshot_every : 0);
     job.bias_channels = !kl__present(a->d_dt_bias) ? 0 : a->fwd.g.n_dim == 2 ? 1 : s->K;
     return job;
 }
@@ -328,11 +359,11 @@ kl_status kl__cpu_kda_bwd(const kl_backend *be, const kl_kda_bwd_args *a, kl_err
     struct scratch none = {0};
     carve_work(&c, &job, 0, &none);
     int64_t n_snapshot = 0;
-    for (int64_t seq = 0; job.uses_snapshots && seq < job.s.n_seq; seq++) {
+    for (int64_t seq = 0; job.plan.uses_given && seq < job.s.n_seq; seq++) {
         job.first_snapshot[seq] = n_snapshot;
         n_snapshot += kl__seq_tokens(a->fwd.cu_seqlens, seq, job.s.T) / a->fwd.snapshot_every;
     }
-    kl__pool_run(be->pool, job.s.n_seq * job.s.H, run_task, &job);
+    kl__pool_run(be->pool, job.s.n_seq * tasks_per_sequence(&job), run_task, &job);
     if (job.dA_log || job.dbias)
         kl__pool_run(be->pool, job.s.HV, add_sums, &job);
     return KL_OK;

@@ -3,7 +3,7 @@
 #include <string.h>
 
 enum {
-    SPAN_BYTES = 64 << 20,   /* what a span keeps, about */
+    SPAN_BYTES = 64 << 20,   /* states that a span keeps, about */
     BLOCK_BYTES = 512 << 10, /* states of a block: with what else a block needs, a second-level cache */
 };
 
@@ -12,32 +12,55 @@ static int64_t min(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-struct kl__replay_plan kl__replay_plan(int64_t longest, int chunk, size_t state_floats, size_t row_floats,
+static int64_t divide_up(int64_t n, int64_t by)
+{
+    return n / by + (n % by > 0);
+}
+
+/* Of n_head heads, as many as keep the states of so many blocks within bounds. */
+static int heads_within(int n_head, int64_t n_block, int64_t state_bytes)
+{
+    int64_t n = min(n_head, SPAN_BYTES / (n_block * state_bytes));
+    return n > 0 ? (int)n : 1;
+}
+
+struct kl__replay_plan kl__replay_plan(int64_t longest, int chunk, int n_head, size_t state_floats,
                                        int64_t given_every)
 {
-    struct kl__replay_plan p = {.chunk = chunk, .state_floats = state_floats, .row_floats = row_floats};
-    int64_t state_bytes = (int64_t)(4 * state_floats), n_chunk = longest / chunk + (longest % chunk > 0);
+    struct kl__replay_plan p = {.chunk = chunk, .state_floats = state_floats};
+    int64_t state_bytes = (int64_t)(4 * state_floats), given_chunks = given_every / chunk, n_block;
     p.block = (int)min(BLOCK_BYTES / state_bytes, KL__REPLAY_BLOCK);
     p.block = p.block > 0 ? p.block : 1;
-    int64_t chunk_bytes = state_bytes / p.block + 4 * (int64_t)row_floats * chunk;
-    int64_t span_chunks = min(n_chunk, SPAN_BYTES / chunk_bytes / p.block * p.block);
-    p.span = (span_chunks > 0 ? span_chunks : p.block) * chunk;
-    if (given_every > 0 && given_every <= p.span)
+    n_block = min(divide_up(longest, (int64_t)p.block * chunk), SPAN_BYTES / state_bytes);
+    n_block = n_block > 0 ? n_block : 1;
+    p.span = n_block * p.block * chunk;
+    p.uses_given = given_every > 0 && given_every <= p.span;
+    if (p.uses_given && given_chunks <= p.block) {
+        p.block -= p.block % (int)given_chunks;
+        p.span = (int64_t)p.block * chunk;
+        n_block = 1;
+    } else if (p.uses_given) {
         p.span = given_every;
-    else if (longest > p.span)
+        n_block = divide_up(given_chunks, p.block);
+    } else if (longest > p.span) {
         p.n_span_start = (longest - 1) / p.span;
+    }
+    p.n_head = heads_within(n_head, n_block, state_bytes);
     return p;
+}
+
+static size_t blocks_of_span(const struct kl__replay_plan *p)
+{
+    return (size_t)divide_up(p->span, (int64_t)p->block * p->chunk);
 }
 
 void kl__replay_carve(struct kl__carver *c, const struct kl__replay_plan *p, struct kl__replay_memory *m)
 {
-    size_t state_bytes = p->state_floats * sizeof(float);
-    int64_t n_chunk = p->span / p->chunk;
-    m->running = kl__carve(c, 1, state_bytes);
+    size_t state_bytes = p->state_floats * sizeof(float), heads = (size_t)p->n_head;
+    m->running = kl__carve(c, heads, state_bytes);
     m->states = kl__carve(c, (size_t)p->block - 1, state_bytes);
-    m->block_starts = kl__carve(c, (size_t)((n_chunk + p->block - 1) / p->block), state_bytes);
-    m->span_starts = kl__carve(c, (size_t)p->n_span_start, state_bytes);
-    m->written = kl__carve(c, (size_t)p->span, p->row_floats * sizeof(float));
+    m->block_starts = kl__carve(c, heads * blocks_of_span(p), state_bytes);
+    m->span_starts = kl__carve(c, heads * (size_t)p->n_span_start, state_bytes);
 }
 
 struct walk {
@@ -45,83 +68,131 @@ struct walk {
     const struct kl__replay_memory *m;
     const struct kl__replay_steps *steps;
     void *ctx;
+    int n_head;
     int64_t n_token;
 };
+
+static float *running(const struct walk *w, int head)
+{
+    return w->m->running + (size_t)head * w->p->state_floats;
+}
+
+static float *block_start(const struct walk *w, int head, int64_t block)
+{
+    return w->m->block_starts + ((size_t)head * blocks_of_span(w->p) + (size_t)block) * w->p->state_floats;
+}
+
+static float *span_start(const struct walk *w, int head, int64_t span)
+{
+    return w->m->span_starts + (size_t)(head * w->p->n_span_start + span - 1) * w->p->state_floats;
+}
 
 static void copy_state(const struct walk *w, float *to, const float *from)
 {
     memcpy(to, from, w->p->state_floats * sizeof *to);
 }
 
-/* Chunk number `i` of the span that starts at `start`. */
-static struct kl__replay_chunk chunk_at(const struct walk *w, int64_t start, int64_t i)
+static struct kl__replay_chunk chunk_at(const struct walk *w, enum kl__replay_what what, int head, int64_t t, int i)
 {
-    int64_t t = start + i * w->p->chunk;
-    return (struct kl__replay_chunk){.t = t,
-                                     .n = (int)min(w->n_token - t, w->p->chunk),
-                                     .i = (int)(i % w->p->block),
-                                     .written = w->m->written + (size_t)(t - start) * w->p->row_floats};
+    return (struct kl__replay_chunk){what, head, t, (int)min(w->n_token - t, w->p->chunk), i};
+}
+
+/* All heads through the chunk at t; the one at t + chunk comes next, unless that is `end`. */
+static void run_heads(const struct walk *w, int64_t t, int64_t end)
+{
+    for (int h = 0; h < w->n_head; h++) {
+        bool last = h + 1 == w->n_head, none = last && t + w->p->chunk >= end;
+        struct kl__replay_chunk c = chunk_at(w, KL__REPLAY_FORWARD, h, t, 0);
+        struct kl__replay_chunk next = last ? chunk_at(w, KL__REPLAY_FORWARD, 0, t + w->p->chunk, 0)
+                                            : chunk_at(w, KL__REPLAY_FORWARD, h + 1, t, 0);
+        w->steps->chunk(w->ctx, running(w, h), NULL, &c, none ? NULL : &next);
+    }
 }
 
 /* One run through all spans but the last, to keep the states that spans start with. */
 static void keep_span_starts(const struct walk *w)
 {
-    const struct kl__replay_plan *p = w->p;
-    int64_t end = (w->n_token - 1) / p->span * p->span;
-    w->steps->load(w->ctx, w->m->running, 0);
-    for (int64_t t = 0; t < end; t += p->chunk) {
-        w->steps->forward(w->ctx, w->m->running, &(struct kl__replay_chunk){.t = t, .n = p->chunk});
-        if ((t + p->chunk) % p->span == 0)
-            copy_state(w, w->m->span_starts + (size_t)(t / p->span) * p->state_floats, w->m->running);
+    int64_t span = w->p->span, end = (w->n_token - 1) / span * span;
+    for (int h = 0; h < w->n_head; h++)
+        w->steps->load(w->ctx, h, running(w, h), 0);
+    for (int64_t t = 0; t < end;) {
+        run_heads(w, t, end);
+        t += w->p->chunk;
+        for (int h = 0; t % span == 0 && h < w->n_head; h++)
+            copy_state(w, span_start(w, h, t / span), running(w, h));
     }
 }
 
-/* Chunks first .. end-1 of the span are one block. */
-static void run_block(const struct walk *w, int64_t start, int64_t first, int64_t end)
+/* The states that the blocks of the span at `start` start with. */
+static void keep_block_starts(const struct walk *w, int64_t start, int64_t n_block)
 {
-    size_t state = w->p->state_floats;
-    const float *before = w->m->block_starts + (size_t)(first / w->p->block) * state;
-    for (int64_t i = first; i < end; i++) {
-        struct kl__replay_chunk c = chunk_at(w, start, i);
-        float *after = i + 1 < end ? w->m->states + (size_t)(i - first) * state : NULL;
-        w->steps->again(w->ctx, after, before, &c);
-        before = after ? after : before;
+    int64_t block = (int64_t)w->p->block * w->p->chunk, end = start + (n_block - 1) * block;
+    for (int h = 0; h < w->n_head; h++) {
+        float *first = block_start(w, h, 0);
+        if (start == 0 || w->p->uses_given)
+            w->steps->load(w->ctx, h, first, start);
+        else
+            copy_state(w, first, span_start(w, h, start / w->p->span));
+        if (n_block > 1)
+            copy_state(w, running(w, h), first);
     }
-    for (int64_t i = end - 1; i >= first; i--) {
-        struct kl__replay_chunk c = chunk_at(w, start, i);
-        before = i > first ? w->m->states + (size_t)(i - first - 1) * state
-                           : w->m->block_starts + (size_t)(first / w->p->block) * state;
-        w->steps->backward(w->ctx, before, &c);
+    for (int64_t t = start; t < end;) {
+        run_heads(w, t, end);
+        t += w->p->chunk;
+        for (int h = 0; (t - start) % block == 0 && h < w->n_head; h++)
+            copy_state(w, block_start(w, h, (t - start) / block), running(w, h));
     }
 }
 
-static void run_span(const struct walk *w, int64_t start, bool uses_given)
+/* One head through the block of n chunks that begins at token `start` with the state `first`.  `after` comes after it. */
+static void run_block(const struct walk *w, int head, int64_t start, int n, const float *first,
+                      const struct kl__replay_chunk *after)
 {
-    const struct kl__replay_plan *p = w->p;
-    int64_t n_token = min(w->n_token - start, p->span), n_chunk = (n_token + p->chunk - 1) / p->chunk;
-    float *state = w->m->running;
-    if (start == 0 || uses_given)
-        w->steps->load(w->ctx, state, start);
-    else
-        copy_state(w, state, w->m->span_starts + (size_t)(start / p->span - 1) * p->state_floats);
-    for (int64_t i = 0; i < n_chunk; i++) {
-        struct kl__replay_chunk c = chunk_at(w, start, i);
-        if (c.i == 0)
-            copy_state(w, w->m->block_starts + (size_t)(i / p->block) * p->state_floats, state);
-        w->steps->forward(w->ctx, state, &c);
+    size_t size = w->p->state_floats;
+    int chunk = w->p->chunk;
+    for (int i = 0; i < n; i++) {
+        bool last = i + 1 == n;
+        struct kl__replay_chunk c = chunk_at(w, KL__REPLAY_AGAIN, head, start + (int64_t)i * chunk, i);
+        struct kl__replay_chunk next = last ? chunk_at(w, KL__REPLAY_BACKWARD, head, c.t, i)
+                                            : chunk_at(w, KL__REPLAY_AGAIN, head, c.t + chunk, i + 1);
+        w->steps->chunk(w->ctx, last ? NULL : w->m->states + (size_t)i * size,
+                        i ? w->m->states + (size_t)(i - 1) * size : first, &c, &next);
     }
-    for (int64_t first = (n_chunk - 1) / p->block * p->block; first >= 0; first -= p->block)
-        run_block(w, start, first, min(first + p->block, n_chunk));
+    for (int i = n - 1; i >= 0; i--) {
+        struct kl__replay_chunk c = chunk_at(w, KL__REPLAY_BACKWARD, head, start + (int64_t)i * chunk, i);
+        struct kl__replay_chunk next = chunk_at(w, KL__REPLAY_BACKWARD, head, c.t - chunk, i - 1);
+        w->steps->chunk(w->ctx, NULL, i ? w->m->states + (size_t)(i - 1) * size : first, &c, i ? &next : after);
+    }
+}
+
+static void run_span(const struct walk *w, int64_t start)
+{
+    int64_t block = (int64_t)w->p->block * w->p->chunk, n_token = min(w->n_token - start, w->p->span);
+    int64_t n_block = divide_up(n_token, block);
+    bool follows = start > 0 && w->p->span == block; /* a span that is a block like this one */
+    keep_block_starts(w, start, n_block);
+    for (int64_t b = n_block - 1; b >= 0; b--) {
+        int64_t t = start + b * block;
+        int n = (int)divide_up(min(n_token - b * block, block), w->p->chunk);
+        for (int h = 0; h < w->n_head; h++) {
+            struct kl__replay_chunk next_head = chunk_at(w, KL__REPLAY_AGAIN, h + 1, t, 0);
+            struct kl__replay_chunk block_before = chunk_at(w, KL__REPLAY_AGAIN, 0, t - block, 0);
+            run_block(w, h, t, n, block_start(w, h, b),
+                      h + 1 < w->n_head ? &next_head
+                      : b > 0 || follows ? &block_before
+                                         : NULL);
+        }
+    }
 }
 
 void kl__replay(const struct kl__replay_plan *p, const struct kl__replay_memory *m,
-                const struct kl__replay_steps *steps, void *ctx, int64_t n_token, bool uses_given)
+                const struct kl__replay_steps *steps, void *ctx, int n_head, int64_t n_token)
 {
-    if (n_token == 0)
+    if (n_token == 0 || n_head == 0)
         return;
-    struct walk w = {p, m, steps, ctx, n_token};
-    if (n_token > p->span && !uses_given)
+    struct walk w = {p, m, steps, ctx, n_head, n_token};
+    if (n_token > p->span && !p->uses_given)
         keep_span_starts(&w);
     for (int64_t start = (n_token - 1) / p->span * p->span; start >= 0; start -= p->span)
-        run_span(&w, start, uses_given);
+        run_span(&w, start);
 }

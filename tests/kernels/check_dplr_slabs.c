@@ -1,6 +1,4 @@
-#include "kcheck.h"
-
-#include <math.h>
+#include "chunks.h"
 
 struct args {
     float *S, *o;
@@ -19,46 +17,6 @@ static void call(kc_any_fn *fn, const void *args)
     ((kl__dplr_slabs_fn *)fn)(x->S, x->o, x->ldo, x->y, x->ldy, &x->chunk, x->v, x->ldv, x->n_slab);
 }
 
-static float *unit_rows(kc *c, const char *name, int n, int K, ptrdiff_t ld)
-{
-    float *x = kc_in_rows(c, name, n, K, ld, KC_NORMAL, 0);
-    kc_unit_rows(x, n, ld);
-    return x;
-}
-
-static int rows_of(int n)
-{
-    return (n + KL_ROWS - 1) / KL_ROWS * KL_ROWS;
-}
-
-/* A chunk as the mathematics makes it, with a = 0.7 b of unit length (stable).  What is undefined in it is NaN,
- * also the rows past n. */
-static struct kl__dplr_chunk chunk_of(kc *c, int n, int K, enum kc_fill decay)
-{
-    ptrdiff_t ld = (K + 15) / 16 * 16;
-    struct kl__dplr_chunk chunk = {.n = n, .K = K, .ld = ld};
-    float *q = unit_rows(c, "q", n, K, ld), *k = unit_rows(c, "k", n, K, ld), *b = unit_rows(c, "b", n, K, ld);
-    float *a = kc_in(c, "a", n * ld, KC_ZERO), *alpha = kc_in_rows(c, "alpha", n, K, ld, decay, 1);
-    for (int64_t i = 0; i < n * ld; i++)
-        a[i] = 0.7f * b[i];
-    float **row[] = {&chunk.bd, &chunk.qd, &chunk.ku, &chunk.au};
-    static const char *const row_names[] = {"bd", "qd", "ku", "au"};
-    float **matrix[] = {&chunk.Abk, &chunk.Aba, &chunk.Aqk, &chunk.Aqa};
-    static const char *const matrix_names[] = {"Abk", "Aba", "Aqk", "Aqa"};
-    for (int m = 0; m < 4; m++) {
-        *row[m] = kc_in(c, row_names[m], rows_of(n) * ld, KC_ZERO);
-        *matrix[m] = kc_in(c, matrix_names[m], rows_of(n) * KL_CHUNK_MAX, KC_ZERO);
-        for (ptrdiff_t i = n * ld; i < rows_of(n) * ld; i++)
-            (*row[m])[i] = NAN;
-        for (int i = 0; i < rows_of(n) * KL_CHUNK_MAX; i++)
-            (*matrix[m])[i] = NAN;
-    }
-    chunk.gamma = kc_in(c, "gamma", ld, KC_ZERO);
-    struct kl__dplr_rows rows = {q, k, a, b, ld, ld, ld, ld, alpha};
-    kl__dplr_prep_ref(&chunk, &rows, 1 / sqrtf((float)K));
-    return chunk;
-}
-
 struct shape {
     int n, K, n_slab, gap;
     bool with_o, with_y;
@@ -73,7 +31,7 @@ static struct args operands(kc *c, struct shape s, enum kc_fill decay)
     x.y = s.with_y ? kc_out(c, "y", (s.n - 1) * x.ldy + row, 2e-5) : NULL;
     kc_align(c, 64);
     x.S = kc_inout(c, "S", (int64_t)row * s.K, KC_NORMAL, 2e-5);
-    x.chunk = chunk_of(c, s.n, s.K, decay);
+    x.chunk = dplr_chunk(c, s.n, s.K, decay);
     return x;
 }
 

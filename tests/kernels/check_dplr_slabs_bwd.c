@@ -28,29 +28,6 @@ static void call(kc_any_fn *fn, const void *args)
         keep_pairs(a->pair[i], pair[i], a->chunk.n, i >= 2);
 }
 
-/* A stable chunk: a = 0.7 b of unit length. */
-static struct kl__dplr_chunk chunk_of(kc *c, int n, int K, enum kc_fill decay)
-{
-    ptrdiff_t ld = padded(K);
-    struct kl__dplr_chunk chunk = {.n = n, .K = K, .ld = ld};
-    float *q = key_rows(c, "q, k, b, a", 4 * n, K), *k = q + n * ld, *b = k + n * ld, *a = b + n * ld;
-    float *alpha = kc_in_rows(c, "alpha", n, K, ld, decay, 1);
-    for (int64_t i = 0; i < n * ld; i++)
-        a[i] = 0.7f * b[i];
-    chunk.bd = kc_in(c, "bd", n * ld, KC_ZERO);
-    chunk.qd = kc_in(c, "qd", n * ld, KC_ZERO);
-    chunk.ku = kc_in(c, "ku", n * ld, KC_ZERO);
-    chunk.au = kc_in(c, "au", n * ld, KC_ZERO);
-    chunk.Abk = pairs(c, "Abk", n, false);
-    chunk.Aba = pairs(c, "Aba", n, false);
-    chunk.Aqk = pairs(c, "Aqk", n, true);
-    chunk.Aqa = pairs(c, "Aqa", n, true);
-    chunk.gamma = kc_in(c, "gamma", ld, KC_ZERO);
-    struct kl__dplr_rows rows = {q, k, a, b, ld, ld, ld, ld, alpha};
-    kl__dplr_prep_ref(&chunk, &rows, 1 / sqrtf((float)K));
-    return chunk;
-}
-
 static struct args operands(kc *c, int n, int K, int n_slab, int gap, enum kc_fill decay)
 {
     static const char *const names[] = {"dAbk", "dAba", "dAqk", "dAqa"};
@@ -70,7 +47,7 @@ static struct args operands(kc *c, int n, int K, int n_slab, int gap, enum kc_fi
     float *S = kc_in(c, "S", (int64_t)row * K, KC_NORMAL);
     a.S = S;
     a.D = kc_inout(c, "D", (int64_t)row * K, KC_NORMAL, 2e-5);
-    a.chunk = chunk_of(c, n, K, decay);
+    a.chunk = dplr_chunk(c, n, K, decay);
     float *after = kc_in(c, "state after", (int64_t)row * K, KC_ZERO);
     for (int64_t i = 0; i < (int64_t)row * K; i++)
         after[i] = S[i];

@@ -4,6 +4,7 @@ struct args {
     struct kl__kda_chunk_bwd grad;
     struct kl__kda_chunk chunk;
     const float *q, *k, *alpha;
+    ptrdiff_t ldq, ldk;
     float scale;
 };
 
@@ -11,16 +12,16 @@ static void call(kc_any_fn *fn, const void *args)
 {
     const struct args *a = args;
     struct kl__kda_chunk_bwd grad = a->grad;
-    ((kl__kda_prep_bwd_fn *)fn)(&grad, &a->chunk, a->q, a->k, a->alpha, a->scale);
+    ((kl__kda_prep_bwd_fn *)fn)(&grad, &a->chunk, a->q, a->ldq, a->k, a->ldk, a->alpha, a->scale);
 }
 
-static struct args operands(kc *c, int n, int K, enum kc_fill decay)
+static struct args operands(kc *c, int n, int K, int gap, enum kc_fill decay)
 {
     ptrdiff_t ld = padded(K);
-    struct args a = {.chunk = {.n = n, .K = K, .ld = ld}, .scale = 0.125f};
+    struct args a = {.chunk = {.n = n, .K = K, .ld = ld}, .ldq = ld + gap, .ldk = ld + 2 * gap, .scale = 0.125f};
+    a.q = key_rows_apart(c, "q", n, K, a.ldq);
+    a.k = key_rows_apart(c, "k", n, K, a.ldk);
     kc_align(c, 64);
-    a.q = key_rows(c, "q", n, K);
-    a.k = key_rows(c, "k", n, K);
     a.alpha = kc_in_rows(c, "alpha", n, K, ld, decay, 1);
     a.grad.dqd = kc_in_rows(c, "dqd", n, K, ld, KC_NORMAL, 0);
     a.grad.dkd = kc_in_rows(c, "dkd", n, K, ld, KC_NORMAL, 0);
@@ -40,11 +41,12 @@ void check_kda_prep_bwd(kc *c)
     for (int t = 0; t < N_CHUNK_TOKENS; t++)
         for (int h = 0; h < N_CHUNK_HEADS; h++)
             for (int d = 0; d < 3; d++) {
-                struct args a = operands(c, chunk_tokens[t], chunk_heads[h], decays[d]);
-                kc_run(c, call, &a, "n %d, K %d, decay %s", chunk_tokens[t], chunk_heads[h], kc_fill_name(decays[d]));
+                int n = chunk_tokens[t], K = chunk_heads[h], gap = (t + h + d) % 2 * 5;
+                struct args a = operands(c, n, K, gap, decays[d]);
+                kc_run(c, call, &a, "n %d, K %d, gap %d, decay %s", n, K, gap, kc_fill_name(decays[d]));
             }
     for (int n = 16; n <= 64; n *= 4) {
-        struct args a = operands(c, n, 128, KC_DECAY);
+        struct args a = operands(c, n, 128, 0, KC_DECAY);
         kc_run_timed(c, call, &a, "n %d, K 128", n);
     }
 }

@@ -28,30 +28,6 @@ static void call(kc_any_fn *fn, const void *args)
     keep_pairs(a->dP, grad.dP, a->chunk.n, true);
 }
 
-static int rows_of(int n)
-{
-    return (n + KL_ROWS - 1) / KL_ROWS * KL_ROWS;
-}
-
-static struct kl__kda_chunk chunk_of(kc *c, int n, int K, enum kc_fill decay)
-{
-    ptrdiff_t ld = padded(K);
-    struct kl__kda_chunk chunk = {.n = n, .K = K, .ld = ld};
-    float *q = key_rows(c, "q", n, K), *k = key_rows(c, "k", n, K);
-    float *alpha = kc_in_rows(c, "alpha", n, K, ld, decay, 1);
-    chunk.kd = kc_in(c, "kd", n * ld, KC_ZERO);
-    chunk.qd = kc_in(c, "qd", n * ld, KC_ZERO);
-    chunk.ku = kc_in(c, "ku", rows_of(n) * ld, KC_ZERO);
-    for (ptrdiff_t i = n * ld; i < rows_of(n) * ld; i++)
-        chunk.ku[i] = NAN; /* may be read, never used */
-    chunk.gamma = kc_in(c, "gamma", ld, KC_ZERO);
-    chunk.A = pairs(c, "A", n, false);
-    chunk.P = pairs(c, "P", n, true);
-    chunk.beta = kc_in(c, "beta", n, KC_UNIT);
-    kl__kda_prep_ref(&chunk, q, ld, k, ld, alpha, 1 / sqrtf((float)K));
-    return chunk;
-}
-
 static struct args operands(kc *c, int n, int K, int n_slab, int gap, enum kc_fill decay, kl_rule rule)
 {
     int row = n_slab * KL_SLAB;
@@ -71,7 +47,7 @@ static struct args operands(kc *c, int n, int K, int n_slab, int gap, enum kc_fi
     a.S = S;
     a.D = kc_inout(c, "D", (int64_t)row * K, KC_NORMAL, 2e-5);
     kc_cancels(c, 1);
-    a.chunk = chunk_of(c, n, K, decay);
+    a.chunk = kda_chunk(c, n, K, decay);
     float *after = kc_in(c, "state after", (int64_t)row * K, KC_ZERO);
     for (int64_t i = 0; i < (int64_t)row * K; i++)
         after[i] = S[i];

@@ -72,4 +72,61 @@ static inline void keep_pairs(float *to, const float *from, int n, bool diagonal
             to[r * n + i] = i < r + diagonal ? from[r * KL_CHUNK_MAX + i] : 0;
 }
 
+/** Rows that arrays over n tokens have room for. */
+static inline int rows_of(int n)
+{
+    return (n + KL_ROWS - 1) / KL_ROWS * KL_ROWS;
+}
+
+/** [rows_of(n)][ld], NaN: what is past n may be read, never used. */
+static inline float *padded_rows(kc *c, const char *name, int n, ptrdiff_t ld)
+{
+    float *x = kc_in(c, name, rows_of(n) * ld, KC_ZERO);
+    for (ptrdiff_t i = 0; i < rows_of(n) * ld; i++)
+        x[i] = NAN;
+    return x;
+}
+
+/** A chunk of the delta rule as the mathematics makes it, from keys of unit length. */
+static inline struct kl__kda_chunk kda_chunk(kc *c, int n, int K, enum kc_fill decay)
+{
+    ptrdiff_t ld = padded(K);
+    struct kl__kda_chunk chunk = {.n = n, .K = K, .ld = ld};
+    float *q = key_rows(c, "q", n, K), *k = key_rows(c, "k", n, K);
+    float *alpha = kc_in_rows(c, "alpha", n, K, ld, decay, 1);
+    chunk.kd = padded_rows(c, "kd", n, ld);
+    chunk.qd = padded_rows(c, "qd", n, ld);
+    chunk.ku = padded_rows(c, "ku", n, ld);
+    chunk.A = padded_rows(c, "A", n, KL_CHUNK_MAX);
+    chunk.P = padded_rows(c, "P", n, KL_CHUNK_MAX);
+    chunk.gamma = kc_in(c, "gamma", ld, KC_ZERO);
+    chunk.beta = padded_rows(c, "beta", n, 1);
+    kc_refill(c, chunk.beta, n, KC_UNIT);
+    kl__kda_prep_ref(&chunk, q, ld, k, ld, alpha, 1 / sqrtf((float)K));
+    return chunk;
+}
+
+/** A chunk of the general rule as the mathematics makes it, with a = 0.7 b of unit length: stable. */
+static inline struct kl__dplr_chunk dplr_chunk(kc *c, int n, int K, enum kc_fill decay)
+{
+    ptrdiff_t ld = padded(K);
+    struct kl__dplr_chunk chunk = {.n = n, .K = K, .ld = ld};
+    float *q = key_rows(c, "q, k, b, a", 4 * n, K), *k = q + n * ld, *b = k + n * ld, *a = b + n * ld;
+    float *alpha = kc_in_rows(c, "alpha", n, K, ld, decay, 1);
+    for (int64_t i = 0; i < n * ld; i++)
+        a[i] = 0.7f * b[i];
+    chunk.bd = padded_rows(c, "bd", n, ld);
+    chunk.qd = padded_rows(c, "qd", n, ld);
+    chunk.ku = padded_rows(c, "ku", n, ld);
+    chunk.au = padded_rows(c, "au", n, ld);
+    chunk.Abk = padded_rows(c, "Abk", n, KL_CHUNK_MAX);
+    chunk.Aba = padded_rows(c, "Aba", n, KL_CHUNK_MAX);
+    chunk.Aqk = padded_rows(c, "Aqk", n, KL_CHUNK_MAX);
+    chunk.Aqa = padded_rows(c, "Aqa", n, KL_CHUNK_MAX);
+    chunk.gamma = kc_in(c, "gamma", ld, KC_ZERO);
+    struct kl__dplr_rows rows = {q, k, a, b, ld, ld, ld, ld, alpha};
+    kl__dplr_prep_ref(&chunk, &rows, 1 / sqrtf((float)K));
+    return chunk;
+}
+
 #endif

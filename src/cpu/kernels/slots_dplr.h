@@ -47,6 +47,10 @@ typedef void kl__dplr_step_fn(float *o, float *S, const struct kl__dplr_rows *x,
 typedef void kl__dplr_step_vk_fn(float *o, float *S, const struct kl__dplr_rows *x, const float *v, float scale,
                                  int64_t K, int64_t V);
 
+/** What of kl__dplr_slabs_fn the backward wants again, as kl__kda_again_fn: y and the state after the chunk. */
+typedef void kl__dplr_again_fn(float *to, const float *from, float *y, ptrdiff_t ldy, const struct kl__dplr_chunk *c,
+                               const float *v, ptrdiff_t ldv, int n_slab);
+
 /** Adjoints of a chunk; dx is the adjoint of x. */
 struct kl__dplr_chunk_bwd {
     float *dqd, *dbd, *dku, *dau;  /* [n][ld] S do_r, S dy_r, D v_i, -D y_i */

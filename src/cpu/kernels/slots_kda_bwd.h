@@ -6,16 +6,11 @@
 
 #include "cpu/kernels/slots_kda.h"
 
-/** What of kl__kda_prep_fn is quickly made again: fills c->kd qd ku gamma from q, k, alpha [n][ld].  ku may differ from
- *  the first time by rounding. */
-typedef void kl__kda_prep_rows_fn(struct kl__kda_chunk *c, const float *q, const float *k, const float *alpha,
-                                  float scale);
-
-/** The state after a chunk from what its tokens wrote, u [n] rows of n_slab * KL_SLAB values, ldu apart:
- *      to = diag(gamma) from + sum_i ku_i u_i^T
- *  to, from [n_slab][K][KL_SLAB] do not overlap. */
-typedef void kl__kda_advance_fn(float *to, const float *from, const struct kl__kda_chunk *c, const float *u,
-                                ptrdiff_t ldu, int n_slab);
+/** What of kl__kda_slabs_fn the backward wants again, from the state before the chunk to the one after it:
+ *      u as there,   to = diag(gamma) from + sum_i ku_i u_i^T
+ *  to, from [n_slab][K][KL_SLAB] do not overlap; to NULL: only u is wanted.  The rest as there. */
+typedef void kl__kda_again_fn(float *to, const float *from, float *u, ptrdiff_t ldu, const struct kl__kda_chunk *c,
+                              const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule);
 
 /** Adjoints of a chunk; dx is the adjoint of x.  u is what the tokens write (slots_kda.h). */
 struct kl__kda_chunk_bwd {
@@ -54,9 +49,9 @@ typedef void kl__kda_slabs_bwd_fn(float *D, struct kl__kda_chunk_bwd *b, float *
  *      dk_i = gamma_i . dkd_i + sum_{j<i} dA_ij E_ij . k_j
  *             + E_ni . dku_i + sum_{r>=i} scale dP_ri E_ri . q_r + sum_{r>i} dA_ri E_ri . k_r
  *      dg_t = the part of k . dk and q . dq whose decay runs over token t, plus gamma_n . dgamma
- *  dg carries the factor alpha_t: it is 0 where alpha is. */
+ *  dg carries the factor alpha_t: it is 0 where alpha is.  q, k, alpha as kl__kda_prep_fn takes them. */
 typedef void kl__kda_prep_bwd_fn(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const float *q,
-                                 const float *k, const float *alpha, float scale);
+                                 ptrdiff_t ldq, const float *k, ptrdiff_t ldk, const float *alpha, float scale);
 
 /** Backward of kl__decay_row_fn: dx_i from dg, the adjoint of the log decay.  dbias [n] (NULL: not wanted) and *dA_log
  *  (NULL likewise) are added to.  dx may be dg. */

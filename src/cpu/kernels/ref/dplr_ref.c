@@ -38,37 +38,71 @@ void kl__dplr_prep_ref(struct kl__dplr_chunk *c, const struct kl__dplr_rows *x, 
     }
 }
 
-void kl__dplr_slabs_ref(float *S, float *o, ptrdiff_t ldo, float *y_out, ptrdiff_t ldy, const struct kl__dplr_chunk *c,
-                        const float *v, ptrdiff_t ldv, int n_slab)
+/* One value column: y of all tokens from the state `s` before the chunk. */
+static void read_column(float *y, const float *s, const struct kl__dplr_chunk *c, const float *v, ptrdiff_t ldv)
+{
+    for (int r = 0; r < c->n; r++) {
+        float sum = 0;
+        for (int j = 0; j < c->K; j++)
+            sum += c->bd[r * c->ld + j] * s[j * KL_SLAB];
+        for (int i = 0; i < r; i++)
+            sum += c->Abk[r * KL_CHUNK_MAX + i] * v[i * ldv] - c->Aba[r * KL_CHUNK_MAX + i] * y[i];
+        y[r] = sum;
+    }
+}
+
+/* The same of the outputs. */
+static void output_column(float *o, ptrdiff_t ldo, const float *s, const struct kl__dplr_chunk *c, const float *v,
+                          ptrdiff_t ldv, const float *y)
+{
+    for (int r = 0; r < c->n; r++) {
+        float sum = 0;
+        for (int j = 0; j < c->K; j++)
+            sum += c->qd[r * c->ld + j] * s[j * KL_SLAB];
+        for (int i = 0; i <= r; i++)
+            sum += c->Aqk[r * KL_CHUNK_MAX + i] * v[i * ldv] - c->Aqa[r * KL_CHUNK_MAX + i] * y[i];
+        o[r * ldo] = sum;
+    }
+}
+
+/* And of the state after the chunk. */
+static void write_column(float *to, const float *s, const struct kl__dplr_chunk *c, const float *v, ptrdiff_t ldv,
+                         const float *y)
+{
+    for (int j = 0; j < c->K; j++) {
+        float sum = c->gamma[j] * s[j * KL_SLAB];
+        for (int i = 0; i < c->n; i++)
+            sum += c->ku[i * c->ld + j] * v[i * ldv] - c->au[i * c->ld + j] * y[i];
+        to[j * KL_SLAB] = sum;
+    }
+}
+
+static void run(float *to, const float *from, float *o, ptrdiff_t ldo, float *y_out, ptrdiff_t ldy,
+                const struct kl__dplr_chunk *c, const float *v, ptrdiff_t ldv, int n_slab)
 {
     float y[KL_CHUNK_MAX];
     for (int column = 0; column < n_slab * KL_SLAB; column++) {
-        float *s = S + (ptrdiff_t)(column / KL_SLAB) * c->K * KL_SLAB + column % KL_SLAB;
-        for (int r = 0; r < c->n; r++) {
-            float sum = 0;
-            for (int j = 0; j < c->K; j++)
-                sum += c->bd[r * c->ld + j] * s[j * KL_SLAB];
-            for (int i = 0; i < r; i++)
-                sum += c->Abk[r * KL_CHUNK_MAX + i] * v[i * ldv + column] - c->Aba[r * KL_CHUNK_MAX + i] * y[i];
-            y[r] = sum;
-            if (y_out)
-                y_out[r * ldy + column] = sum;
-        }
-        for (int r = 0; o && r < c->n; r++) {
-            float sum = 0;
-            for (int j = 0; j < c->K; j++)
-                sum += c->qd[r * c->ld + j] * s[j * KL_SLAB];
-            for (int i = 0; i <= r; i++)
-                sum += c->Aqk[r * KL_CHUNK_MAX + i] * v[i * ldv + column] - c->Aqa[r * KL_CHUNK_MAX + i] * y[i];
-            o[r * ldo + column] = sum;
-        }
-        for (int j = 0; j < c->K; j++) {
-            float sum = c->gamma[j] * s[j * KL_SLAB];
-            for (int i = 0; i < c->n; i++)
-                sum += c->ku[i * c->ld + j] * v[i * ldv + column] - c->au[i * c->ld + j] * y[i];
-            s[j * KL_SLAB] = sum;
-        }
+        ptrdiff_t at = (ptrdiff_t)(column / KL_SLAB) * c->K * KL_SLAB + column % KL_SLAB;
+        read_column(y, from + at, c, v + column, ldv);
+        for (int r = 0; y_out && r < c->n; r++)
+            y_out[r * ldy + column] = y[r];
+        if (o)
+            output_column(o + column, ldo, from + at, c, v + column, ldv, y);
+        if (to)
+            write_column(to + at, from + at, c, v + column, ldv, y);
     }
+}
+
+void kl__dplr_slabs_ref(float *S, float *o, ptrdiff_t ldo, float *y, ptrdiff_t ldy, const struct kl__dplr_chunk *c,
+                        const float *v, ptrdiff_t ldv, int n_slab)
+{
+    run(S, S, o, ldo, y, ldy, c, v, ldv, n_slab);
+}
+
+void kl__dplr_again_ref(float *to, const float *from, float *y, ptrdiff_t ldy, const struct kl__dplr_chunk *c,
+                        const float *v, ptrdiff_t ldv, int n_slab)
+{
+    run(to, from, NULL, 0, y, ldy, c, v, ldv, n_slab);
 }
 
 /* One value column of the state, its elements `row` apart. */

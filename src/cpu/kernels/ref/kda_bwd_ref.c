@@ -4,33 +4,34 @@
 #include <math.h>
 #include <string.h>
 
-void kl__kda_prep_rows_ref(struct kl__kda_chunk *c, const float *q, const float *k, const float *alpha, float scale)
+/* What u_r = beta_r e_r is made of: e_r of one column. */
+static float write_error(int r, const float *s, const struct kl__kda_chunk *c, const float *u, ptrdiff_t ldu,
+                         const float *v, ptrdiff_t ldv, kl_rule rule)
 {
-    for (ptrdiff_t j = 0; j < c->ld; j++) {
-        float from_start = 1, to_end = 1;
-        for (int r = 0; r < c->n; r++) {
-            from_start *= alpha[r * c->ld + j];
-            c->kd[r * c->ld + j] = from_start * k[r * c->ld + j];
-            c->qd[r * c->ld + j] = scale * from_start * q[r * c->ld + j];
-        }
-        c->gamma[j] = from_start;
-        for (int r = c->n - 1; r >= 0; r--) {
-            c->ku[r * c->ld + j] = to_end * k[r * c->ld + j];
-            to_end *= alpha[r * c->ld + j];
-        }
-    }
+    float e = v[r * ldv];
+    if (rule == KL_RULE_ADD)
+        return e;
+    for (int j = 0; j < c->K; j++)
+        e -= c->kd[r * c->ld + j] * s[j * KL_SLAB];
+    for (int i = 0; i < r; i++)
+        e -= c->A[r * KL_CHUNK_MAX + i] * u[i * ldu];
+    return e;
 }
 
-void kl__kda_advance_ref(float *to, const float *from, const struct kl__kda_chunk *c, const float *u, ptrdiff_t ldu,
-                         int n_slab)
+void kl__kda_again_ref(float *to, const float *from, float *u, ptrdiff_t ldu, const struct kl__kda_chunk *c,
+                       const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule)
 {
-    for (int column = 0; column < n_slab * KL_SLAB; column++)
-        for (int j = 0; j < c->K; j++) {
-            ptrdiff_t at = ((ptrdiff_t)(column / KL_SLAB) * c->K + j) * KL_SLAB + column % KL_SLAB;
-            to[at] = c->gamma[j] * from[at];
+    for (int column = 0; column < n_slab * KL_SLAB; column++) {
+        ptrdiff_t element = (ptrdiff_t)(column / KL_SLAB) * c->K * KL_SLAB + column % KL_SLAB;
+        for (int r = 0; r < c->n; r++)
+            u[r * ldu + column] = c->beta[r] * write_error(r, from + element, c, u + column, ldu, v + column, ldv, rule);
+        for (int j = 0; to && j < c->K; j++) {
+            float sum = c->gamma[j] * from[element + j * KL_SLAB];
             for (int i = 0; i < c->n; i++)
-                to[at] += c->ku[i * c->ld + j] * u[i * ldu + column];
+                sum += c->ku[i * c->ld + j] * u[i * ldu + column];
+            to[element + j * KL_SLAB] = sum;
         }
+    }
 }
 
 static void clear(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c)
@@ -60,20 +61,6 @@ static void column_of_values(float *du, float *dv, ptrdiff_t lddv, const float *
         du[i] = sum;
         dv[i * lddv] = c->beta[i] * sum;
     }
-}
-
-/* What u_r = beta_r e_r is made of: e_r of one column. */
-static float write_error(int r, const float *s, const struct kl__kda_chunk *c, const float *u, ptrdiff_t ldu,
-                         const float *v, ptrdiff_t ldv, kl_rule rule)
-{
-    float e = v[r * ldv];
-    if (rule == KL_RULE_ADD)
-        return e;
-    for (int j = 0; j < c->K; j++)
-        e -= c->kd[r * c->ld + j] * s[j * KL_SLAB];
-    for (int i = 0; i < r; i++)
-        e -= c->A[r * KL_CHUNK_MAX + i] * u[i * ldu];
-    return e;
 }
 
 static void column_of_pairs(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const float *u, ptrdiff_t ldu,
@@ -125,17 +112,17 @@ void kl__kda_slabs_bwd_ref(float *D, struct kl__kda_chunk_bwd *b, float *dv, ptr
     }
 }
 
-/* One channel, rows ld apart.  `reach` is the adjoint of a product of decays as it stood after token r: what all tokens
+/* One channel.  `reach` is the adjoint of a product of decays as it stood after token r: what all tokens
  * from r on hang on it.  Walking back one token multiplies it by one decay. */
-static void channel_of_start(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const float *q, const float *k,
-                             const float *alpha, float scale, ptrdiff_t j)
+static void channel_of_start(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const float *q, ptrdiff_t ldq,
+                             const float *k, ptrdiff_t ldk, const float *alpha, float scale, ptrdiff_t j)
 {
     float gamma[KL_CHUNK_MAX], reach = b->dgamma[j];
     for (int r = 0; r < c->n; r++)
         gamma[r] = (r ? gamma[r - 1] : 1) * alpha[r * c->ld + j];
     for (int r = c->n - 1; r >= 0; r--) {
         ptrdiff_t at = r * c->ld + j;
-        reach += scale * q[at] * b->dqd[at] + k[at] * b->dkd[at];
+        reach += scale * q[r * ldq + j] * b->dqd[at] + k[r * ldk + j] * b->dkd[at];
         b->dq[at] = scale * gamma[r] * b->dqd[at];
         b->dk[at] = gamma[r] * b->dkd[at];
         b->dg[at] = gamma[r] * reach;
@@ -143,13 +130,13 @@ static void channel_of_start(struct kl__kda_chunk_bwd *b, const struct kl__kda_c
     }
 }
 
-static void channel_of_write(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const float *q, const float *k,
-                             const float *alpha, float scale, ptrdiff_t j, int i)
+static void channel_of_write(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const float *q, ptrdiff_t ldq,
+                             const float *k, ptrdiff_t ldk, const float *alpha, float scale, ptrdiff_t j, int i)
 {
     float w[KL_CHUNK_MAX]; /* gamma_{i->r} k_i */
     for (int r = i; r < c->n; r++) {
         ptrdiff_t at = r * c->ld + j, pair = r * KL_CHUNK_MAX + i;
-        w[r] = r == i ? k[at] : w[r - 1] * alpha[at];
+        w[r] = r == i ? k[r * ldk + j] : w[r - 1] * alpha[at];
         b->dq[at] += scale * b->dP[pair] * w[r];
         if (r > i)
             b->dk[at] += b->dA[pair] * w[r];
@@ -157,9 +144,9 @@ static void channel_of_write(struct kl__kda_chunk_bwd *b, const struct kl__kda_c
     float reach = b->dku[i * c->ld + j];
     for (int r = c->n - 1; r >= i; r--) {
         ptrdiff_t at = r * c->ld + j, pair = r * KL_CHUNK_MAX + i;
-        reach += scale * b->dP[pair] * q[at];
+        reach += scale * b->dP[pair] * q[r * ldq + j];
         if (r > i) {
-            reach += b->dA[pair] * k[at];
+            reach += b->dA[pair] * k[r * ldk + j];
             b->dg[at] += w[r] * reach;
             reach *= alpha[at];
         }
@@ -167,13 +154,13 @@ static void channel_of_write(struct kl__kda_chunk_bwd *b, const struct kl__kda_c
     b->dk[i * c->ld + j] += reach;
 }
 
-void kl__kda_prep_bwd_ref(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const float *q, const float *k,
-                          const float *alpha, float scale)
+void kl__kda_prep_bwd_ref(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const float *q, ptrdiff_t ldq,
+                          const float *k, ptrdiff_t ldk, const float *alpha, float scale)
 {
     for (ptrdiff_t j = 0; j < c->ld; j++) {
-        channel_of_start(b, c, q, k, alpha, scale, j);
+        channel_of_start(b, c, q, ldq, k, ldk, alpha, scale, j);
         for (int i = 0; i < c->n; i++)
-            channel_of_write(b, c, q, k, alpha, scale, j, i);
+            channel_of_write(b, c, q, ldq, k, ldk, alpha, scale, j, i);
     }
 }
 

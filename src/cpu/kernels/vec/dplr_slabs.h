@@ -46,46 +46,67 @@ INLINE void outputs(float *o, ptrdiff_t ldo, const columns_t *v, const columns_t
     }
 }
 
-INLINE void update_channels(float *S, const columns_t *v, const columns_t *minus_y, const struct kl__dplr_chunk *c,
-                            int i, int rows, int n_vec)
+INLINE void update_channels(float *to, const float *from, const columns_t *v, const columns_t *minus_y,
+                            const struct kl__dplr_chunk *c, int i, int rows, int n_vec)
 {
     vf acc[KL_TILE][2];
-    load_channels(acc, S, c->K, i, c->gamma, rows, n_vec);
+    load_channels(acc, from, c->K, i, c->gamma, rows, n_vec);
     add_outer(acc, c->ku + i, c->ld, v, c->n, rows, n_vec);
     add_outer(acc, c->au + i, c->ld, minus_y, c->n, rows, n_vec);
-    store_channels(S, acc, c->K, i, rows, n_vec);
+    store_channels(to, acc, c->K, i, rows, n_vec);
 }
 
-/* n_vec vectors of columns from the first of S, o, y_out, v on. */
-INLINE void run_group(float *S, float *o, ptrdiff_t ldo, float *y_out, ptrdiff_t ldy, const struct kl__dplr_chunk *c,
-                      const float *v, ptrdiff_t ldv, int n_vec)
+/* What a call wants of a group of columns; NULL: not wanted.  The new state `to` may be the old one. */
+struct wanted {
+    float *to, *o, *y;
+    ptrdiff_t ldo, ldy;
+};
+
+/* n_vec vectors of columns from the first of `from`, v and what is wanted on. */
+INLINE void run_group(struct wanted w, const float *from, const struct kl__dplr_chunk *c, const float *v,
+                      ptrdiff_t ldv, int n_vec)
 {
     _Alignas(64) columns_t values[KL_CHUNK_MAX], minus_y[KL_CHUNK_MAX];
     for (int r = 0; r < (c->n + KL_TILE - 1) / KL_TILE * KL_TILE; r++)
         for (int j = 0; j < n_vec; j++)
             vstore(values[r] + j * KL_LANES, r < c->n ? vload(v + r * ldv + j * KL_LANES) : vset(0));
     const columns_t *from_v = (const columns_t *)values, *from_y = (const columns_t *)minus_y;
-    readings(minus_y, from_v, S, c, n_vec);
-    if (o)
-        outputs(o, ldo, from_v, from_y, S, c, n_vec);
-    for (int r = 0; y_out && r < c->n; r++)
+    readings(minus_y, from_v, from, c, n_vec);
+    if (w.o)
+        outputs(w.o, w.ldo, from_v, from_y, from, c, n_vec);
+    for (int r = 0; w.y && r < c->n; r++)
         for (int j = 0; j < n_vec; j++)
-            vstore(y_out + r * ldy + j * KL_LANES, -vload(minus_y[r] + j * KL_LANES));
+            vstore(w.y + r * w.ldy + j * KL_LANES, -vload(minus_y[r] + j * KL_LANES));
     int i = 0;
-    for (; i + KL_TILE <= c->K; i += KL_TILE)
-        update_channels(S, from_v, from_y, c, i, KL_TILE, n_vec);
-    for (; i < c->K; i++)
-        update_channels(S, from_v, from_y, c, i, 1, n_vec);
+    for (; w.to && i + KL_TILE <= c->K; i += KL_TILE)
+        update_channels(w.to, from, from_v, from_y, c, i, KL_TILE, n_vec);
+    for (; w.to && i < c->K; i++)
+        update_channels(w.to, from, from_v, from_y, c, i, 1, n_vec);
+}
+
+INLINE struct wanted from_column(struct wanted w, ptrdiff_t at, int K)
+{
+    return (struct wanted){w.to ? w.to + at * K : NULL, w.o ? w.o + at : NULL, w.y ? w.y + at : NULL, w.ldo, w.ldy};
+}
+
+static void run(struct wanted w, const float *from, const struct kl__dplr_chunk *c, const float *v, ptrdiff_t ldv,
+                int n_slab)
+{
+    ptrdiff_t n_column = (ptrdiff_t)n_slab * KL_SLAB, at = 0;
+    for (; at + 2 * KL_LANES <= n_column; at += 2 * KL_LANES)
+        run_group(from_column(w, at, c->K), from + at * c->K, c, v + at, ldv, 2);
+    if (at < n_column) /* an odd slab, where a vector is as wide as one */
+        run_group(from_column(w, at, c->K), from + at * c->K, c, v + at, ldv, 1);
 }
 
 void KL_VARIANT(dplr_slabs)(float *S, float *o, ptrdiff_t ldo, float *y, ptrdiff_t ldy, const struct kl__dplr_chunk *c,
                             const float *v, ptrdiff_t ldv, int n_slab)
 {
-    int n_column = n_slab * KL_SLAB, at = 0;
-    for (; at + 2 * KL_LANES <= n_column; at += 2 * KL_LANES)
-        run_group(S + (ptrdiff_t)(at / KL_SLAB) * c->K * KL_SLAB, o ? o + at : NULL, ldo, y ? y + at : NULL, ldy, c,
-                  v + at, ldv, 2);
-    if (at < n_column) /* an odd slab, where a vector is as wide as one */
-        run_group(S + (ptrdiff_t)(at / KL_SLAB) * c->K * KL_SLAB, o ? o + at : NULL, ldo, y ? y + at : NULL, ldy, c,
-                  v + at, ldv, 1);
+    run((struct wanted){S, o, y, ldo, ldy}, S, c, v, ldv, n_slab);
+}
+
+void KL_VARIANT(dplr_again)(float *to, const float *from, float *y, ptrdiff_t ldy, const struct kl__dplr_chunk *c,
+                            const float *v, ptrdiff_t ldv, int n_slab)
+{
+    run((struct wanted){.to = to, .y = y, .ldy = ldy}, from, c, v, ldv, n_slab);
 }

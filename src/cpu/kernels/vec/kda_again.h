@@ -1,25 +1,11 @@
-/* What the backward makes again instead of keeping it. */
+/* What the backward makes again of a chunk: u, and the state after it.  Tiles as in kda_slabs.h. */
 #include "cpu/kernels/kernels.h"
-#include "cpu/kernels/vec/tile.h"
+#include "cpu/kernels/vec/kda_solve.h"
 
-void KL_VARIANT(kda_prep_rows)(struct kl__kda_chunk *c, const float *q, const float *k, const float *alpha, float scale)
-{
-    for (ptrdiff_t j = 0; j < c->ld; j += KL_LANES) {
-        vf from_start = vset(1), to_end = vset(1);
-        for (int r = 0; r < c->n; r++) {
-            ptrdiff_t at = r * c->ld + j, back = (c->n - 1 - r) * c->ld + j;
-            from_start *= vload(alpha + at);
-            vstore(c->kd + at, from_start * vload(k + at));
-            vstore(c->qd + at, scale * from_start * vload(q + at));
-            vstore(c->ku + back, to_end * vload(k + back));
-            to_end *= vload(alpha + back);
-        }
-        vstore(c->gamma + j, from_start);
-    }
-}
+typedef float columns_t[2 * KL_LANES]; /* one token's values in a group of columns */
 
-INLINE void advance_channels(float *to, const float *from, const struct kl__kda_chunk *c,
-                             const float (*u)[2 * KL_LANES], int i, int rows, int n_vec)
+INLINE void run_channels(float *to, const float *from, const struct kl__kda_chunk *c, const columns_t *u, int i,
+                         int rows, int n_vec)
 {
     vf acc[KL_TILE][2];
     load_channels(acc, from, c->K, i, c->gamma, rows, n_vec);
@@ -27,27 +13,39 @@ INLINE void advance_channels(float *to, const float *from, const struct kl__kda_
     store_channels(to, acc, c->K, i, rows, n_vec);
 }
 
-/* One group of columns; its values are copied to where they lie close together. */
-INLINE void advance_group(float *to, const float *from, const struct kl__kda_chunk *c, const float *u, ptrdiff_t ldu,
-                          int n_vec)
+/* One group of columns. */
+INLINE void run_group(float *to, const float *from, float *u_out, ptrdiff_t ldu, const struct kl__kda_chunk *c,
+                      const float *v, ptrdiff_t ldv, kl_rule rule, int n_vec)
 {
-    _Alignas(64) float x[KL_CHUNK_MAX][2 * KL_LANES];
-    for (int r = 0; r < c->n; r++)
-        for (int j = 0; j < n_vec; j++)
-            vstore(x[r] + j * KL_LANES, vload(u + r * ldu + j * KL_LANES));
+    _Alignas(64) columns_t u[KL_CHUNK_MAX];
+    for (int t0 = 0; t0 < c->n; t0 += KL_TILE) {
+        vf acc[KL_TILE][2] = {0};
+        if (rule == KL_RULE_DELTA) {
+            add_rows_times_state(acc, c->kd + t0 * c->ld, c->ld, from, c->K, n_vec);
+            add_pairs(acc, c->A + t0 * KL_CHUNK_MAX, (const columns_t *)u, t0, n_vec);
+        }
+        solve_tile(acc, c, v, ldv, t0, rule, n_vec);
+        store_rows(u[t0], 2 * KL_LANES, acc, KL_TILE, n_vec);
+        store_rows(u_out + t0 * ldu, ldu, acc, c->n - t0, n_vec);
+    }
     int i = 0;
-    for (; i + KL_TILE <= c->K; i += KL_TILE)
-        advance_channels(to, from, c, (const float(*)[2 * KL_LANES]) x, i, KL_TILE, n_vec);
-    for (; i < c->K; i++)
-        advance_channels(to, from, c, (const float(*)[2 * KL_LANES]) x, i, 1, n_vec);
+    for (; to && i + KL_TILE <= c->K; i += KL_TILE)
+        run_channels(to, from, c, (const columns_t *)u, i, KL_TILE, n_vec);
+    for (; to && i < c->K; i++)
+        run_channels(to, from, c, (const columns_t *)u, i, 1, n_vec);
 }
 
-void KL_VARIANT(kda_advance)(float *to, const float *from, const struct kl__kda_chunk *c, const float *u, ptrdiff_t ldu,
-                             int n_slab)
+void KL_VARIANT(kda_again)(float *to, const float *from, float *u, ptrdiff_t ldu, const struct kl__kda_chunk *c,
+                           const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule)
 {
     ptrdiff_t n_column = (ptrdiff_t)n_slab * KL_SLAB, at = 0;
-    for (; at + 2 * KL_LANES <= n_column; at += 2 * KL_LANES)
-        advance_group(to + at * c->K, from + at * c->K, c, u + at, ldu, 2);
+    for (; at + 2 * KL_LANES <= n_column; at += 2 * KL_LANES) {
+        float *after = to ? to + at * c->K : NULL;
+        if (rule == KL_RULE_DELTA)
+            run_group(after, from + at * c->K, u + at, ldu, c, v + at, ldv, KL_RULE_DELTA, 2);
+        else
+            run_group(after, from + at * c->K, u + at, ldu, c, v + at, ldv, KL_RULE_ADD, 2);
+    }
     if (at < n_column)
-        advance_group(to + at * c->K, from + at * c->K, c, u + at, ldu, 1);
+        run_group(to ? to + at * c->K : NULL, from + at * c->K, u + at, ldu, c, v + at, ldv, rule, 1);
 }

@@ -17,15 +17,18 @@ enum { GROUP = 2 }; /* vectors whose chains of products run side by side */
 /* Rows of n_vec vectors of channels from j on, and what of them reads the state before the chunk: its decay begins with
  * the chunk, so that the decay of a token takes part in what all tokens from it on read. */
 INLINE void begin(struct token x[GROUP][KL_CHUNK_MAX], const struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c,
-                  const float *q, const float *k, const float *alpha, float scale, ptrdiff_t j, int n_vec)
+                  const float *q, ptrdiff_t ldq, const float *k, ptrdiff_t ldk, const float *alpha, float scale,
+                  ptrdiff_t j, int n_vec)
 {
     vf gamma[GROUP], sum[GROUP];
     for (int v = 0; v < n_vec; v++)
         gamma[v] = vset(1);
     for (int r = 0; r < c->n; r++)
         for (int v = 0; v < n_vec; v++) {
-            ptrdiff_t at = r * c->ld + j + v * KL_LANES;
-            struct token t = {.alpha = vload(alpha + at), .q = scale * vload(q + at), .k = vload(k + at)};
+            ptrdiff_t channel = j + v * KL_LANES, at = r * c->ld + channel;
+            struct token t = {.alpha = vload(alpha + at)};
+            t.q = scale * vload(q + r * ldq + channel);
+            t.k = vload(k + r * ldk + channel);
             gamma[v] *= t.alpha;
             t.dq = gamma[v] * vload(b->dqd + at);
             t.dk = gamma[v] * vload(b->dkd + at);
@@ -143,11 +146,11 @@ static void run_vector(struct token *x, const struct kl__kda_chunk_bwd *b, const
     }
 }
 
-INLINE void run_group(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const float *q, const float *k,
-                      const float *alpha, float scale, ptrdiff_t j, int n_vec)
+INLINE void run_group(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const float *q, ptrdiff_t ldq,
+                      const float *k, ptrdiff_t ldk, const float *alpha, float scale, ptrdiff_t j, int n_vec)
 {
     struct token x[GROUP][KL_CHUNK_MAX];
-    begin(x, b, c, q, k, alpha, scale, j, n_vec);
+    begin(x, b, c, q, ldq, k, ldk, alpha, scale, j, n_vec);
     for (int v = 0; v < n_vec; v++)
         run_vector(x[v], b, b->dku + j + v * KL_LANES, c->ld, c->n);
     for (int r = 0; r < c->n; r++)
@@ -160,11 +163,11 @@ INLINE void run_group(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c
 }
 
 void KL_VARIANT(kda_prep_bwd)(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const float *q,
-                              const float *k, const float *alpha, float scale)
+                              ptrdiff_t ldq, const float *k, ptrdiff_t ldk, const float *alpha, float scale)
 {
     ptrdiff_t j = 0;
     for (; j + GROUP * KL_LANES <= c->ld; j += GROUP * KL_LANES)
-        run_group(b, c, q, k, alpha, scale, j, GROUP);
+        run_group(b, c, q, ldq, k, ldk, alpha, scale, j, GROUP);
     for (; j < c->ld; j += KL_LANES)
-        run_group(b, c, q, k, alpha, scale, j, 1);
+        run_group(b, c, q, ldq, k, ldk, alpha, scale, j, 1);
 }

@@ -1,0 +1,68 @@
+#include "chunks.h"
+
+struct args {
+    float *to;
+    const float *from;
+    float *u;
+    ptrdiff_t ldu;
+    struct kl__kda_chunk chunk;
+    const float *v;
+    ptrdiff_t ldv;
+    int n_slab;
+    kl_rule rule;
+};
+
+static void call(kc_any_fn *fn, const void *args)
+{
+    const struct args *a = args;
+    ((kl__kda_again_fn *)fn)(a->to, a->from, a->u, a->ldu, &a->chunk, a->v, a->ldv, a->n_slab, a->rule);
+}
+
+struct shape {
+    int n, K, n_slab, gap;
+    bool with_to;
+};
+
+static struct args operands(kc *c, struct shape s, enum kc_fill decay, kl_rule rule)
+{
+    int row = s.n_slab * KL_SLAB;
+    struct args a = {.n_slab = s.n_slab, .rule = rule, .ldv = row + s.gap, .ldu = row + 2 * s.gap};
+    a.v = kc_in(c, "v", (s.n - 1) * a.ldv + row, KC_NORMAL);
+    a.u = kc_out(c, "u", (s.n - 1) * a.ldu + row, 2e-5);
+    kc_cancels(c, 1);
+    kc_align(c, 64);
+    a.from = kc_in(c, "from", (int64_t)row * s.K, KC_NORMAL);
+    a.to = s.with_to ? kc_out(c, "to", (int64_t)row * s.K, 2e-5) : NULL;
+    if (a.to)
+        kc_cancels(c, 1);
+    a.chunk = kda_chunk(c, s.n, s.K, decay);
+    return a;
+}
+
+/* The row of a token does not look at later tokens, not even when they are NaN. */
+static void check_later_nan(kc *c)
+{
+    struct args a = operands(c, (struct shape){17, 64, 2, 0, true}, KC_DECAY, KL_RULE_DELTA);
+    float *v = (float *)(uintptr_t)a.v;
+    for (int64_t i = 0; i < a.n_slab * KL_SLAB; i++)
+        v[9 * a.ldv + i] = NAN;
+    kc_run(c, call, &a, "token 9 of 17 is NaN");
+}
+
+void check_kda_again(kc *c)
+{
+    static const enum kc_fill decays[] = {KC_ONE, KC_DECAY, KC_DECAY_MIXED};
+    for (int t = 0; t < N_CHUNK_TOKENS; t++)
+        for (int h = 0; h < N_CHUNK_HEADS; h++)
+            for (int d = 0; d < 3; d++) {
+                int kind = t * 5 + h;
+                kl_rule rule = (kl_rule)((kind + d) % 4 == 3);
+                struct shape s = {chunk_tokens[t], chunk_heads[h], 1 + kind % 3, kind % 2 * 5, (kind + d) % 5 != 0};
+                struct args a = operands(c, s, decays[d], rule);
+                kc_run(c, call, &a, "n %d, K %d, %d slabs, gap %d, rule %d%s, decay %s", s.n, s.K, s.n_slab, s.gap,
+                       (int)rule, s.with_to ? "" : ", only u", kc_fill_name(decays[d]));
+            }
+    check_later_nan(c);
+    struct args a = operands(c, (struct shape){16, 128, 8, 0, true}, KC_DECAY, KL_RULE_DELTA);
+    kc_run_timed(c, call, &a, "n 16, K 128, V 128");
+}
