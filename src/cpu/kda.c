@@ -29,7 +29,6 @@ struct job {
     struct kl__column_split split;
     int heads_per_task;
     kl__kda_slabs_fn *slabs;
-    int slabs_per_call;
     int64_t *first_snapshot; /* [n_seq] index of a sequence's first snapshot */
 };
 
@@ -77,48 +76,41 @@ static struct place next_place(const struct job *job, const struct task *k, stru
     return p.head + 1 < k->n_head ? (struct place){p.t, p.head + 1} : (struct place){p.t + job->s.chunk, 0};
 }
 
-static void fetch_row(kl_tensor x, int64_t t, int64_t h, int64_t first, int64_t n)
+static int tokens_at(const struct job *job, const struct task *k, struct place p)
 {
-    size_t item = kl_dtype_bytes(x.dtype), n_byte = (size_t)n * item;
-    const char *p = (const char *)kl__head_row(x, t, h) + (size_t)first * item;
-    for (size_t i = 0; i < n_byte; i += 64)
-        __builtin_prefetch(p + i, 0, 2);
+    return (int)(k->end - p.t < job->s.chunk ? k->end - p.t : job->s.chunk);
 }
 
-/* Brings part `part` of `n_part` of the rows of the chunk at p into the second-level cache.  Rows lie far apart, which
- * the hardware does not foresee; spread over the work on the chunk before, fetching them costs nothing. */
-static void fetch_ahead(const struct job *job, const struct task *k, struct place p, int part, int n_part)
+/* The rows of the chunk at p: those that are read first come first. */
+static struct kl__ahead rows_at(const struct job *job, const struct task *k, struct place p)
 {
     const kl_kda_args *a = job->a;
     int64_t head = k->first_head + p.head, key_head = head / (job->s.HV / job->s.H);
-    int64_t n = k->end - p.t < job->s.chunk ? k->end - p.t : job->s.chunk;
-    for (int64_t t = p.t + n * part / n_part; t < p.t + n * (part + 1) / n_part; t++) {
-        fetch_row(a->q, t, key_head, 0, job->s.K);
-        fetch_row(a->k, t, key_head, 0, job->s.K);
-        fetch_row(a->v, t, head, k->c.first, k->c.n);
-        fetch_row(a->o, t, head, k->c.first, k->c.n);
-        if (a->g.n_dim == 3)
-            fetch_row(a->g, t, head, 0, job->s.K);
-    }
+    int n = tokens_at(job, k, p);
+    struct kl__ahead x = {0};
+    if (a->g.n_dim == 3)
+        kl__ahead_add(&x, a->g, p.t, n, head, 0, job->s.K);
+    kl__ahead_add(&x, a->q, p.t, n, key_head, 0, job->s.K);
+    kl__ahead_add(&x, a->k, p.t, n, key_head, 0, job->s.K);
+    kl__ahead_add(&x, a->v, p.t, n, head, k->c.first, k->c.n);
+    kl__ahead_add(&x, a->o, p.t, n, head, k->c.first, k->c.n);
+    return x;
 }
 
 static void run_chunk(const struct job *job, const struct task *k, struct place p, float *slabs, struct scratch *x)
 {
     int64_t head = k->first_head + p.head;
-    int n = (int)(k->end - p.t < job->s.chunk ? k->end - p.t : job->s.chunk);
+    int n = tokens_at(job, k, p);
     struct place next = next_place(job, k, p);
+    struct kl__ahead ahead = next.t < k->end ? rows_at(job, k, next) : (struct kl__ahead){0};
+    kl__ahead_spread(&ahead, kl__slabs_fetches(n, job->s.K, k->c.n_slab));
     kl__kda_stage_chunk(job->k, job->a, &job->s, &x->stage, p.t, n, head);
     ptrdiff_t ldv, ldo;
     const float *v = kl__stage_values(job->k, &k->c, job->a->v, p.t, n, head, x->v, &ldv);
     float *o = kl__begin_outputs(&k->c, job->a->o, p.t, head, x->o, &ldo);
-    int n_part = (k->c.n_slab + job->slabs_per_call - 1) / job->slabs_per_call;
-    for (int part = 0; part < n_part; part++) {
-        int i = part * job->slabs_per_call, left = k->c.n_slab - i;
-        if (next.t < k->end)
-            fetch_ahead(job, k, next, part, n_part);
-        job->slabs(slabs + (ptrdiff_t)i * job->s.K * KL_SLAB, o + i * KL_SLAB, ldo, NULL, 0, &x->stage.chunk,
-                   v + i * KL_SLAB, ldv, left < job->slabs_per_call ? left : job->slabs_per_call, job->a->rule);
-    }
+    x->stage.chunk.ahead = &ahead;
+    job->slabs(slabs, o, ldo, NULL, 0, &x->stage.chunk, v, ldv, k->c.n_slab, job->a->rule);
+    x->stage.chunk.ahead = NULL;
     kl__end_outputs(job->k, &k->c, job->a->o, p.t, n, head, o, ldo);
 }
 
@@ -205,11 +197,9 @@ static void run_task(void *arg, int64_t task, int thread)
 static struct job make_job(const kl_backend *be, const kl_kda_args *a)
 {
     const struct kl__kernels *k = kl__cpu_kernels(be);
-    struct job job = {.k = k, .a = a, .s = kl__kda_shape(a), .slabs = k->kda_slabs, .slabs_per_call = 2};
-    if (a->operands == KL_OPERANDS_BF16 && k->kda_slabs_half != kl__kda_slabs_half_ref) {
+    struct job job = {.k = k, .a = a, .s = kl__kda_shape(a), .slabs = k->kda_slabs};
+    if (a->operands == KL_OPERANDS_BF16 && k->kda_slabs_half != kl__kda_slabs_half_ref)
         job.slabs = k->kda_slabs_half;
-        job.slabs_per_call = kl__n_slab(job.s.V) + 1; /* all: it converts the chunk's operands once a call */
-    }
     int n_thread = kl_pool_threads(be->pool);
     job.s.in_place = true;
     job.heads_per_task = kl__heads_per_task(job.s.n_seq, job.s.HV, n_thread);

@@ -35,31 +35,42 @@ void kl__kda_stage_carve(struct kl__carver *c, const struct kl__kda_shape *s, st
     x->ld = s->ld;
 }
 
-static float write_strength(const kl_kda_args *a, int64_t t, int64_t head)
+static void write_strengths(const kl_kda_args *a, float *beta, int64_t t0, int n, int64_t head)
 {
-    float beta = kl__present(a->beta) ? kl__head_scalar(a->beta, t, head) : 1;
-    if (a->beta_sigmoid)
-        beta = 1 / (1 + expf(-beta));
-    return a->beta_double ? 2 * beta : beta;
+    if (!kl__present(a->beta)) {
+        for (int r = 0; r < n; r++)
+            beta[r] = a->beta_double ? 2 : 1;
+        return;
+    }
+    const char *from = kl__head_row(a->beta, t0, head);
+    ptrdiff_t pitch = kl__token_bytes(a->beta);
+    for (int r = 0; r < n; r++, from += pitch) {
+        float x = kl__scalar_at(a->beta.dtype, from);
+        x = a->beta_sigmoid ? 1 / (1 + expf(-x)) : x;
+        beta[r] = a->beta_double ? 2 * x : x;
+    }
 }
 
-/* exp(g) of one token: K channels, then ones. */
-static void decay_row(const struct kl__kernels *k, const kl_kda_args *a, const struct kl__kda_shape *s, float *alpha,
-                      float *raw, int64_t t, int64_t head)
+/* alpha [n][ld] <- exp(g): K channels, then ones. */
+static void decays(const struct kl__kernels *k, const kl_kda_args *a, const struct kl__kda_shape *s, float *alpha,
+                   float *raw, int64_t t0, int n, int64_t head)
 {
-    bool per_head = a->g.n_dim == 2;
-    int64_t n = !kl__present(a->g) ? 0 : per_head ? 1 : s->K;
-    if (n > 0) {
-        float rate = kl__present(a->A_log) ? expf(((const float *)a->A_log.data)[head * kl__pitch(a->A_log)]) : 1;
-        const float *bias = kl__present(a->dt_bias) ? (const float *)kl__row(a->dt_bias, head) : NULL;
-        const float *x = kl__read_row(k, a->g.dtype, kl__head_row(a->g, t, head), n, raw);
-        k->decay_row(alpha, x, bias, n, a->gate, rate, a->lower_bound);
+    bool per_head = a->g.n_dim == 2, present = kl__present(a->g);
+    int64_t channels = !present ? 0 : per_head ? 1 : s->K;
+    float rate = kl__present(a->A_log) ? expf(((const float *)a->A_log.data)[head * kl__pitch(a->A_log)]) : 1;
+    const float *bias = kl__present(a->dt_bias) ? (const float *)kl__row(a->dt_bias, head) : NULL;
+    const char *from = present ? kl__head_row(a->g, t0, head) : NULL;
+    ptrdiff_t pitch = present ? kl__token_bytes(a->g) : 0;
+    for (int r = 0; r < n; r++, from += pitch, alpha += s->ld) {
+        if (present)
+            k->decay_row(alpha, kl__read_row(k, a->g.dtype, from, channels, raw), bias, channels, a->gate, rate,
+                         a->lower_bound);
+        float rest = per_head ? alpha[0] : 1;
+        for (int64_t i = channels; i < s->K; i++)
+            alpha[i] = rest;
+        for (int64_t i = s->K; i < s->ld; i++)
+            alpha[i] = 1;
     }
-    float rest = per_head ? alpha[0] : 1;
-    for (int64_t i = n; i < s->K; i++)
-        alpha[i] = rest;
-    for (int64_t i = s->K; i < s->ld; i++)
-        alpha[i] = 1;
 }
 
 /* Rows of q or k after the norm; *ld is their distance. */
@@ -83,10 +94,8 @@ void kl__kda_stage_rows(const struct kl__kernels *k, const kl_kda_args *a, const
     int64_t key_head = head / (s->HV / s->H);
     stage->q = key_rows(k, a, s, a->q, stage->q_rows, &stage->ldq, t0, n, key_head);
     stage->k = key_rows(k, a, s, a->k, stage->k_rows, &stage->ldk, t0, n, key_head);
-    for (int r = 0; r < n; r++) {
-        decay_row(k, a, s, stage->alpha + r * s->ld, stage->raw, t0 + r, head);
-        stage->chunk.beta[r] = write_strength(a, t0 + r, head);
-    }
+    decays(k, a, s, stage->alpha, stage->raw, t0, n, head);
+    write_strengths(a, stage->chunk.beta, t0, n, head);
     stage->chunk.n = n;
 }
 

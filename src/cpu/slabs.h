@@ -10,6 +10,13 @@ static inline int kl__n_slab(int64_t V)
     return (int)((V + KL_SLAB - 1) / KL_SLAB);
 }
 
+/** How often a kernel that runs n tokens on slabs calls kl__fetch_some, at least. */
+static inline int64_t kl__slabs_fetches(int n, int64_t K, int n_slab)
+{
+    int64_t tiles = (n + 7) / 8, groups = (n_slab + 1) / 2, channels = K / 16;
+    return tiles * groups * channels > 0 ? tiles * groups * channels : 1;
+}
+
 /** slabs [n_slab][K][KL_SLAB] <- columns first_slab * KL_SLAB ... of `state`; columns past V are 0.
  *  state NULL: zeros. */
 void kl__slabs_load(float *slabs, const float *state, kl_layout layout, int64_t K, int64_t V, int first_slab,

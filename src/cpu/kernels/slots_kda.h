@@ -8,6 +8,8 @@
 #ifndef KL_CPU_SLOTS_KDA_H
 #define KL_CPU_SLOTS_KDA_H
 
+#include "cpu/kernels/ahead.h"
+
 #include "klinear/kl_ops.h"
 
 #include <stddef.h>
@@ -32,6 +34,7 @@ struct kl__kda_chunk {
     float *P;     /* [n][KL_CHUNK_MAX] scale q_r . (gamma_{i->r} . k_i) for i <= r; other entries undefined */
     float *gamma; /* [ld] gamma_n; 1 from K to ld */
     float *beta;  /* [n] write strengths */
+    struct kl__ahead *ahead; /* what to fetch meanwhile, or NULL */
 };
 
 /** Fills c->kd qd ku A P gamma from n rows of q (ldq apart) and k (ldk apart), each of ld floats with zeros behind K,

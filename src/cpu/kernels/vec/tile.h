@@ -18,11 +18,12 @@ INLINE ptrdiff_t column_offset(int K, int j)
     return (j * KL_LANES) / KL_SLAB * (ptrdiff_t)K * KL_SLAB + (j * KL_LANES) % KL_SLAB;
 }
 
-/* acc[r] += sum_i a[r][i] S[i], i over the K channels. */
-INLINE void add_rows_times_state(vf acc[KL_TILE][2], const float *a, ptrdiff_t lda, const float *S, int K, int n_vec)
+/* acc[r] += sum_i a[r][i] S[i], i over the channels from `first` to before `end`. */
+INLINE void add_channels_times_state(vf acc[KL_TILE][2], const float *a, ptrdiff_t lda, const float *S, int K,
+                                     int first, int end, int n_vec)
 {
     const float *s0 = S, *s1 = S + column_offset(K, n_vec - 1);
-    for (int i = 0; i < K; i++) {
+    for (int i = first; i < end; i++) {
         vf x0 = vload(s0 + (ptrdiff_t)i * KL_SLAB), x1 = vload(s1 + (ptrdiff_t)i * KL_SLAB);
 #pragma GCC unroll 8
         for (int r = 0; r < KL_TILE; r++) {
@@ -32,6 +33,12 @@ INLINE void add_rows_times_state(vf acc[KL_TILE][2], const float *a, ptrdiff_t l
                 acc[r][1] += f * x1;
         }
     }
+}
+
+/* The same over all K channels. */
+INLINE void add_rows_times_state(vf acc[KL_TILE][2], const float *a, ptrdiff_t lda, const float *S, int K, int n_vec)
+{
+    add_channels_times_state(acc, a, lda, S, K, 0, K, n_vec);
 }
 
 /* acc[r] += sum_{i<n} m[r][i] u[i]; rows of m are KL_CHUNK_MAX apart. */
