@@ -2,9 +2,9 @@
 """Writes a small random model in the layout of the release: config.json, generation_config.json, model.safetensors
 (or shards with their index), tiktoken.model and tokenizer_config.json.
 
-    make_tiny_hf.py DIR [--seed N] [--dtype bf16|f32] [--shards N] [options that change the model]
+    make_tiny_hf.py DIR [--seed N] [--dtype bf16|f32] [--shards N] [--gguf f32|q8_0] [options that change the model]
 
-The same options give the same bytes.  Needs python3 and numpy.
+With --gguf the same model as DIR/model.gguf besides.  The same options give the same bytes.  Needs python3 and numpy.
 """
 import argparse
 import json
@@ -14,9 +14,9 @@ import sys
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from reference import tiny_text  # noqa: E402
+from reference import tiny_gguf, tiny_text  # noqa: E402
 from reference.draw import bf16  # noqa: E402
-from reference.tiny_model import Tensors, configuration  # noqa: E402
+from reference.tiny_model import Tensors, configuration, layer_lists  # noqa: E402
 
 NUMBERS = {  # default, meaning
     "layers": (5, "layers"), "hidden": (128, "width of the residual stream"), "heads": (2, "heads of every mixer"),
@@ -43,6 +43,7 @@ def arguments(words):
     a.add_argument("--seed", type=int, default=1)
     a.add_argument("--dtype", choices=["bf16", "f32"], default="bf16")
     a.add_argument("--shards", type=int, default=1)
+    a.add_argument("--gguf", choices=["f32", "q8_0"])
     a.add_argument("--mixer", choices=["kda", "gdn", "deltanet", "mamba2", "gla", "linear"], help="in place of KDA")
     a.add_argument("--gate-act", choices=["sigmoid", "silu", "none"], help="of the output gate")
     a.add_argument("--lower-bound", type=float, help="of the bounded gate")
@@ -103,6 +104,15 @@ def write_tokenizer(folder, vocab):
     })
 
 
+def write_gguf(o, config, tensors):
+    """What GGUF has no keys of its own for is refused."""
+    n_base = o.vocab - tiny_text.N_SPECIAL
+    tokens = [tiny_gguf.spelled(token) for token in tiny_text.ranks(n_base)]
+    names = tiny_text.special_tokens(n_base)
+    pairs = tiny_gguf.metadata(o, config, layer_lists(o)[0], tokens + list(names.values()), [1] * n_base + [3] * 256)
+    tiny_gguf.write(o.folder / "model.gguf", pairs, tiny_gguf.renamed(o, tensors.made), o.gguf == "q8_0")
+
+
 def main(words):
     o = arguments(words)
     if o.vocab < 2 * tiny_text.N_SPECIAL:
@@ -116,6 +126,8 @@ def main(words):
                {"eos_token_id": config["eos_token_id"], "max_length": config["model_max_length"]})
     write_weights(o.folder, tensors.made, kinds, o.shards)
     write_tokenizer(o.folder, o.vocab)
+    if o.gguf:
+        write_gguf(o, config, tensors)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 /* klinear doctor: what this machine offers, and what klinear makes of it. */
+#include "amount.h"
 #include "ceilings.h"
 #include "verb.h"
 
@@ -82,18 +83,6 @@ static void print_json(const struct findings *f)
     ka_json_close(&j, '}');
 }
 
-/* "48 KiB", "2 MiB", "23.4 GiB". */
-static const char *amount(char text[32], size_t bytes)
-{
-    static const char *const unit[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
-    double x = (double)bytes;
-    int u = 0;
-    for (; x >= 1024 && u < 4; u++)
-        x /= 1024;
-    snprintf(text, 32, x == floor(x) ? "%.0f %s" : "%.1f %s", x, unit[u]);
-    return text;
-}
-
 /* The slots that one variant serves, in lines of at most 100 columns. */
 static void print_kernels_of(const struct findings *f, const char *wanted)
 {
@@ -172,13 +161,14 @@ static void print_ceilings(const struct findings *f)
 static void print_text(const struct findings *f)
 {
     const struct ka_machine *m = &f->machine;
-    char a[32], b[32], c[32];
     printf("klinear %s, built with %s\n\n", kl_version(), ka_compiler());
     printf("Processor       %s\n", m->processor);
     if (m->l1_bytes && m->l2_bytes)
-        printf("Caches          %s L1 and %s L2 a core%s%s%s\n", amount(a, m->l1_bytes), amount(b, m->l2_bytes),
-               m->l3_bytes ? ", " : "", m->l3_bytes ? amount(c, m->l3_bytes) : "", m->l3_bytes ? " L3" : "");
-    printf("Memory          %s, of which %s can be had\n", amount(a, m->memory_bytes), amount(b, m->memory_free_bytes));
+        printf("Caches          %s L1 and %s L2 a core%s%s%s\n", ka_bytes((double)m->l1_bytes).text,
+               ka_bytes((double)m->l2_bytes).text, m->l3_bytes ? ", " : "",
+               m->l3_bytes ? ka_bytes((double)m->l3_bytes).text : "", m->l3_bytes ? " L3" : "");
+    printf("Memory          %s, of which %s can be had\n", ka_bytes((double)m->memory_bytes).text,
+           ka_bytes((double)m->memory_free_bytes).text);
     printf("Threads         %d\n", kl_pool_threads(f->pool[f->n_pool - 1]));
     printf("Instructions    %s\n", kl_backend_isa(f->backend));
     printf("Libraries       %s\n\nKernels\n", with_jansson ? "jansson: reads and writes safetensors" : "none");

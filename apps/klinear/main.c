@@ -4,6 +4,7 @@
 #include "klinear/kl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -32,6 +33,14 @@ const struct ka_verb *ka_find_verb(int n_word, char *const *words, int *n_used)
                 return verbs[i];
     }
     return NULL;
+}
+
+enum ka_exit ka_conclude(const struct ka_verb *verb, kl_status status, const kl_error *err)
+{
+    bool told = status == KL_ERR_CANCELLED && !*err->text; /* the reader of standard output has left: output.h */
+    if (status != KL_OK && !told)
+        ka_complain(verb, "%s", err->text);
+    return status == KL_OK || told ? KA_FINE : KA_FAILED;
 }
 
 static enum ka_exit run_verb(const struct ka_verb *verb, int argc, char **argv)
@@ -99,8 +108,18 @@ static enum ka_exit deliver(enum ka_exit code)
     return KA_FAILED;
 }
 
+/* A standard stream that was closed is opened on something that refuses: otherwise the next file that is opened takes
+ * its number, and what is printed lands there. */
+static void hold_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            _exit(KA_FAILED);
+}
+
 int main(int argc, char **argv)
 {
+    hold_streams();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe shows as a failed write: deliver() */
     return (int)deliver(run_words(argc, argv));
 }

@@ -5,6 +5,8 @@
 
 #include "options.h"
 
+#include "klinear/kl.h"
+
 /** What the program tells whoever called it. */
 enum ka_exit {
     KA_FINE = 0,
@@ -33,6 +35,9 @@ struct ka_verb {
 const struct ka_verb *ka_find_verb(int n_word, char *const *words, int *n_used);
 /** Verb `i` in the order of verbs.def; NULL past the end. */
 const struct ka_verb *ka_verb_at(int i);
+
+/** The exit of a verb whose work ended with `status`, after the sentence of `err` on stderr where there is one. */
+enum ka_exit ka_conclude(const struct ka_verb *verb, kl_status status, const kl_error *err);
 
 /** Prints help for one verb, or the list of verbs for NULL. */
 void ka_print_help(FILE *out, const struct ka_verb *verb);

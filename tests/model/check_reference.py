@@ -170,7 +170,8 @@ def check_models(scratch):
     # Every option changes the numbers.
     for option in ("--mixer gdn", "--mixer deltanet", "--mixer mamba2", "--mixer gla", "--mixer linear",
                    "--gate-act silu", "--gate-act none", "--rope", "--v-heads 4", "--expand-v 2",
-                   "--lower-bound -5", "--q-lora 48", "--groups 4 --topk-group 2", "--no-conv", "--conv-bias", "--neg-eigval", "--full-gate", "--all-mla",
+                   "--lower-bound -5", "--q-lora 48", "--groups 4 --topk-group 2", "--no-conv", "--conv-bias",
+                   "--neg-eigval", "--full-gate", "--all-mla",
                    "--softmax-router", "--no-renormalise", "--tied", "--ratio -1", "--shared 0", "--experts 0"):
         other = forward.logits(make(scratch / option.replace(" ", "")[2:], *option.split()), tokens)
         assert np.isfinite(other).all() and np.abs(other - rounded).max() > 1e-2, option

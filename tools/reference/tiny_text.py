@@ -36,6 +36,7 @@ def words(text):
     return re.findall(r" ?[^\W\d_]+|\d{1,3}| ?[^\s\w]+\n*|\s*\n+|\s+(?!\S)|\s+", text)
 
 
+@functools.lru_cache
 def ranks(n):
     """`n` distinct byte strings, each beyond the first 256 the two halves of which come before it."""
     tokens = [bytes([b]) for b in byte_order()]
@@ -72,7 +73,6 @@ def merged(parts, a, b):
     return out
 
 
-@functools.lru_cache
 def tiktoken_file(n):
     return "".join(f"{base64.b64encode(token).decode()} {rank}\n" for rank, token in enumerate(ranks(n)))
 

@@ -1,0 +1,97 @@
+#include "loaded.h"
+
+#include "base/error.h"
+#include "machine.h"
+#include "places.h"
+
+#include <stdio.h>
+
+static const char *const isa_name[] = {"ref", "avx2", "avx512", "native", NULL};
+static const char *const cache_name[] = {
+    [KL_CACHE_BF16] = "bf16",
+    [KL_CACHE_F32] = "f32",
+    [KL_CACHE_Q8_0] = "q8_0",
+    NULL,
+};
+
+const struct ka_option ka_choice_options[] = {
+    {.name = "model",
+     .letter = 'm',
+     .value = "MODEL",
+     .kind = KA_TEXT,
+     .field = offsetof(struct ka_choice, model),
+     .help = "a folder in Hugging Face layout, or a GGUF file;\ndefault: the model that comes with the program"},
+    {.name = "threads",
+     .letter = 't',
+     .value = "N",
+     .kind = KA_NUMBER,
+     .field = offsetof(struct ka_choice, threads),
+     .min = 0,
+     .max = 1024,
+     .help = "threads to use; 0, the default: one per core.\nThe results do not depend on it"},
+    {.name = "cache-type",
+     .value = "TYPE",
+     .kind = KA_WORD,
+     .field = offsetof(struct ka_choice, cache),
+     .words = cache_name,
+     .help = "numbers of the latent cache: bf16 (the default), f32, q8_0"},
+    {.name = "memory",
+     .value = "BYTES",
+     .kind = KA_NUMBER,
+     .field = offsetof(struct ka_choice, memory),
+     .min = 0,
+     .max = (int64_t)1 << 50,
+     .help = "most memory for the latent cache; K, M and G count 1024s;\n0, the default: what the machine has"},
+    {.name = "isa",
+     .value = "SET",
+     .kind = KA_WORD,
+     .field = offsetof(struct ka_choice, isa),
+     .words = isa_name,
+     .help = "highest instruction set to use: ref (plain C), avx2, avx512,\nnative (the default)"},
+    {.name = "biased-router",
+     .kind = KA_FLAG,
+     .field = offsetof(struct ka_choice, biased_router),
+     .help = "weigh experts with the correction bias, as the remote code of the\nrelease does, to compare with it"},
+    {0},
+};
+
+static kl_status open_all(struct ka_loaded *l, const struct ka_choice *choice, int batch, kl_error *err)
+{
+    if (choice->model)
+        snprintf(l->path, sizeof l->path, "%s", choice->model);
+    else
+        KL_TRY(ka_bundled_model(l->path, sizeof l->path, err));
+    KL_TRY(kl_pool_open(&l->pool, (int)choice->threads, NULL, err));
+    KL_TRY(kl_backend_open(&l->backend, &(kl_backend_options){.isa = isa_name[choice->isa], .pool = l->pool}, err));
+    kl_model_options model = {.backend = l->backend, .router_weight_biased = choice->biased_router};
+    KL_TRY(kl_model_open(&l->model, l->path, &model, err));
+    kl_engine_options engine = {
+        .cache_bytes = choice->memory,
+        .cache_type = (kl_cache_type)choice->cache,
+        .max_batch_tokens = batch,
+    };
+    return kl_engine_open(&l->engine, l->model, &engine, err);
+}
+
+kl_status ka_load(struct ka_loaded *l, const struct ka_choice *choice, int batch, kl_error *err)
+{
+    double start = ka_seconds();
+    *l = (struct ka_loaded){0};
+    kl_status status = open_all(l, choice, batch, err);
+    l->seconds = ka_seconds() - start;
+    if (status != KL_OK)
+        ka_unload(l);
+    return status;
+}
+
+void ka_unload(struct ka_loaded *l)
+{
+    kl_engine_close(l->engine);
+    kl_model_close(l->model);
+    kl_backend_close(l->backend);
+    kl_pool_close(l->pool);
+    l->engine = NULL;
+    l->model = NULL;
+    l->backend = NULL;
+    l->pool = NULL;
+}

@@ -1,0 +1,33 @@
+/** A model that is open and ready to read: what every verb that runs one needs, and the options that choose it. */
+#ifndef KA_LOADED_H
+#define KA_LOADED_H
+
+#include "options.h"
+
+#include "klinear/kl.h"
+
+/** What a user says about the model and the machine. */
+struct ka_choice {
+    const char *model; /* NULL: the bundled one */
+    int64_t threads;   /* 0: one per core */
+    int64_t isa;       /* index into ka_isa_name */
+    int64_t cache;     /* kl_cache_type */
+    int64_t memory;    /* most bytes of latent pages; 0: no limit but the machine's */
+    bool biased_router;
+};
+extern const struct ka_option ka_choice_options[];
+
+struct ka_loaded {
+    char path[4096];
+    kl_pool *pool;
+    kl_backend *backend;
+    kl_model *model;
+    kl_engine *engine;
+    double seconds; /* that opening took */
+};
+
+/** Opens everything.  `batch`: most tokens of one step, 0: the engine's default.  On failure nothing stays open. */
+kl_status ka_load(struct ka_loaded *l, const struct ka_choice *choice, int batch, kl_error *err);
+void ka_unload(struct ka_loaded *l);
+
+#endif
