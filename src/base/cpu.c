@@ -43,12 +43,17 @@ unsigned kl__cpu_features(void)
     unsigned features = 0;
     if (ymm_saved && fma && f16c && (b & bit_AVX2))
         features |= KL_CPU_AVX2;
+    unsigned e, f, g, h;
+    if ((features & KL_CPU_AVX2) && __get_cpuid_count(7, 1, &e, &f, &g, &h) && (e & (1u << 4)))
+        features |= KL_CPU_AVXVNNI;
     unsigned wanted = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
     if (!(features & KL_CPU_AVX2) || !zmm_saved || (b & wanted) != wanted)
         return features;
     features |= KL_CPU_AVX512;
     if (d & (1u << 23))
         features |= KL_CPU_AVX512FP16;
+    if (c & (1u << 11))
+        features |= KL_CPU_AVX512VNNI;
     /* VDPBF16PS: Zen 4 and later run one a cycle, twice the multiply-adds of their FMA units.  Measured on a Sapphire
      * Rapids core it reaches half of the f32 FMA rate (85 against 172 GFLOP/s), so there it is no gain. */
     if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5)) && vendor_is("AuthenticAMD"))

@@ -12,8 +12,9 @@ static const struct {
     unsigned features;
 } levels[] = {
     {"ref", 0},
-    {"avx2", KL_CPU_AVX2},
-    {"avx512", KL_CPU_AVX2 | KL_CPU_AVX512 | KL_CPU_AVX512BF16 | KL_CPU_AVX512FP16},
+    {"avx2", KL_CPU_AVX2 | KL_CPU_AVXVNNI},
+    {"avx512", KL_CPU_AVX2 | KL_CPU_AVXVNNI | KL_CPU_AVX512 | KL_CPU_AVX512BF16 | KL_CPU_AVX512FP16 |
+                   KL_CPU_AVX512VNNI},
 };
 enum { N_LEVEL = sizeof levels / sizeof *levels };
 

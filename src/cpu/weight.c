@@ -1,9 +1,9 @@
-/* Every type goes through the product of cpu/gemm.h: numbers that it reads as they are, and blocks that it decodes
- * panel by panel. */
+/* Blocks of integers are multiplied as integers (cpu/weight_blocks.h), numbers by the product of cpu/gemm.h. */
 #include "cpu/weight.h"
 
 #include "base/pool.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/weight_blocks.h"
 #include "tensor/tensor.h"
 
 /* ------------------------------------------------------------------------------------------------------- operand -- */
@@ -58,27 +58,50 @@ void kl__cpu_weight_pack(const kl_backend *be, const struct kl__weight *w, void 
 
 /* -------------------------------------------------------------------------------------------------------- linear -- */
 
-enum { AT_ONCE = 16 }; /* products that run together */
+enum { AT_ONCE = 16 }; /* products of numbers that run together */
+
+static void number_linears(const kl_backend *be, const struct kl__weight_product *p, int n, kl_tensor x,
+                           kl_workspace work)
+{
+    struct kl__gemm g[AT_ONCE];
+    int n_gemm = 0;
+    for (int i = 0; i < n; i++) {
+        if (kl__weight_has_levels(p[i].w))
+            continue;
+        g[n_gemm++] =
+            kl__weight_gemm(p[i].w, 0, x.dim[0], x.data, kl__pitch(x), p[i].y.data, kl__pitch(p[i].y), p[i].add);
+        if (n_gemm == AT_ONCE) {
+            kl__gemm_run(be, g, n_gemm, work);
+            n_gemm = 0;
+        }
+    }
+    if (n_gemm > 0)
+        kl__gemm_run(be, g, n_gemm, work);
+}
+
+static bool any(const struct kl__weight_product *p, int n, bool blocks)
+{
+    for (int i = 0; i < n; i++)
+        if (kl__weight_has_levels(p[i].w) == blocks)
+            return true;
+    return false;
+}
 
 void kl__cpu_weight_linears(const kl_backend *be, const struct kl__weight_product *p, int n, kl_tensor x,
                             kl_workspace work)
 {
-    struct kl__gemm g[AT_ONCE];
-    for (int i = 0; i < n; i++) {
-        g[i % AT_ONCE] =
-            kl__weight_gemm(p[i].w, 0, x.dim[0], x.data, kl__pitch(x), p[i].y.data, kl__pitch(p[i].y), p[i].add);
-        if (i % AT_ONCE == AT_ONCE - 1 || i == n - 1)
-            kl__gemm_run(be, g, i % AT_ONCE + 1, work);
-    }
+    if (any(p, n, true))
+        kl__block_linears(be, p, n, x, work);
+    if (any(p, n, false))
+        number_linears(be, p, n, x, work);
 }
 
 size_t kl__cpu_weight_linears_workspace(const kl_backend *be, const struct kl__weight_product *p, int n,
                                         int64_t n_token)
 {
-    (void)p;
-    (void)n;
-    (void)n_token;
-    return kl__gemm_workspace(be);
+    size_t blocks = any(p, n, true) ? kl__block_linears_workspace(be, p, n, n_token) : 0;
+    size_t numbers = any(p, n, false) ? kl__gemm_workspace(be) : 0;
+    return blocks > numbers ? blocks : numbers;
 }
 
 /* --------------------------------------------------------------------------------------------------------- rows -- */

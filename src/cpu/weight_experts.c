@@ -1,10 +1,12 @@
-/* Pairs of token and expert are sorted by expert, so that each expert is three products over its own tokens, and its
+/* Experts whose three matrices are blocks of integers are multiplied as integers (cpu/weight_block_experts.c).  Others:
+ * pairs of token and expert are sorted by expert, so that each expert is three products over its own tokens, and its
  * weights are read once.  The products of all experts run together on the pool. */
 #include "base/memory.h"
 #include "base/pool.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/expert_rows.h"
 #include "cpu/weight.h"
+#include "cpu/weight_blocks.h"
 
 struct experts {
     const kl_backend *be;
@@ -57,8 +59,17 @@ static void activate_task(void *arg, int64_t row, int thread)
     kl__cpu_kernels(s->be)->swiglu_row(gate, gate, s->up + row * s->n_hidden, s->n_hidden);
 }
 
+static bool blocks(const struct kl__weight_experts_call *call)
+{
+    return kl__weight_has_levels(call->gate) && kl__weight_has_levels(call->up) && kl__weight_has_levels(call->down);
+}
+
 void kl__cpu_weight_experts(const kl_backend *be, const struct kl__weight_experts_call *call)
 {
+    if (blocks(call)) {
+        kl__block_experts(be, call);
+        return;
+    }
     struct kl__carver c = kl__carver(call->work);
     struct experts s = carve(&c, be, call);
     kl__sort_expert_rows(&s.rows, call->id);
@@ -74,6 +85,8 @@ void kl__cpu_weight_experts(const kl_backend *be, const struct kl__weight_expert
 
 size_t kl__cpu_weight_experts_workspace(const kl_backend *be, const struct kl__weight_experts_call *call)
 {
+    if (blocks(call))
+        return kl__block_experts_workspace(be, call);
     struct kl__carver c = {0};
     carve(&c, be, call);
     return kl__carver_need(&c);

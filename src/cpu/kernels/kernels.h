@@ -9,7 +9,6 @@
 #define KL_CPU_KERNELS_H
 
 #include "cpu/kernels/slots_attention.h"
-#include "cpu/kernels/slots_attention.h"
 #include "cpu/kernels/slots_conv.h"
 #include "cpu/kernels/slots_dplr.h"
 #include "cpu/kernels/slots_elementwise.h"
@@ -18,6 +17,7 @@
 #include "cpu/kernels/slots_kda_bwd.h"
 #include "cpu/kernels/slots_rope.h"
 #include "cpu/kernels/slots_softmax.h"
+#include "cpu/kernels/slots_weight.h"
 
 /** One pointer per slot, and the name of the variant behind it. */
 struct kl__kernels {

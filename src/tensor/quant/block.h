@@ -55,6 +55,9 @@ static inline int kl__hi(uint8_t b)
 
 /** The 16 levels of IQ4_NL and IQ4_XS. */
 extern const int8_t kl__iq4_level[16];
+/** Twice the 16 values of MXFP4, so that they are integers, and half the scale that byte `e` of a block stands for. */
+extern const int8_t kl__mxfp4_doubled[16];
+float kl__mxfp4_half_scale(uint8_t e);
 
 kl__decode_fn kl__f32_decode, kl__f16_decode, kl__bf16_decode, kl__q8_0_decode, kl__q4_0_decode, kl__q4_1_decode,
     kl__q5_0_decode, kl__q5_1_decode, kl__q2_k_decode, kl__q3_k_decode, kl__q4_k_decode, kl__q5_k_decode,

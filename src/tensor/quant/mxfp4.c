@@ -5,10 +5,9 @@
 
 enum { N = 32, BYTES = 17 };
 
-/* Twice the values, so that they are integers; the scale is halved in turn. */
-static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+const int8_t kl__mxfp4_doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-static float half_scale(uint8_t e)
+float kl__mxfp4_half_scale(uint8_t e)
 {
     if (e == 255)
         return kl__f32_of_bits(0x7fc00000);
@@ -20,10 +19,10 @@ void kl__mxfp4_decode(float *x, const void *blocks, int64_t n_block)
 {
     const uint8_t *p = blocks;
     for (int64_t b = 0; b < n_block; b++, p += BYTES, x += N) {
-        float d = half_scale(p[0]);
+        float d = kl__mxfp4_half_scale(p[0]);
         for (int j = 0; j < 16; j++) {
-            x[j] = d * (float)doubled[kl__lo(p[1 + j])];
-            x[j + 16] = d * (float)doubled[kl__hi(p[1 + j])];
+            x[j] = d * (float)kl__mxfp4_doubled[kl__lo(p[1 + j])];
+            x[j + 16] = d * (float)kl__mxfp4_doubled[kl__hi(p[1 + j])];
         }
     }
 }
