@@ -1,8 +1,8 @@
 /** Products of activations with block-quantised weights, in integers.
  *
- *  Activations are rounded to 8 bits once (kl__q8).  32 rows of weights at a time are unpacked into a panel that stays in
- *  the first-level cache (PANEL_K numbers of each row), and multiplied by all tokens before the next part is unpacked; so
- *  weights are read from memory once, as they lie, whether there is one token or hundreds.
+ *  Activations are rounded to 8 bits once (kl__q8).  32 rows of weights at a time are unpacked into a panel that stays
+ *  in the first-level cache (PANEL_K numbers of each row), and multiplied by all tokens before the next part is
+ *  unpacked; so weights are read from memory once, as they lie, whether there is one token or hundreds.
  *
  *  A sum runs over groups of numbers in their order, whatever the number of tokens: a token has the same bits alone. */
 #ifndef KL_CPU_PANELS_H

@@ -1,7 +1,7 @@
 /* Pairs of token and expert are sorted by expert, so that an expert's tokens are multiplied together.
  *
- * First, tasks of one expert and one panel of 32 hidden units: both projections, the gate, and the rounding to 8 bits of
- * what the second product reads; hidden units never reach memory in f32.  Then tasks of one panel of 32 outputs: all
+ * First, tasks of one expert and one panel of 32 hidden units: both projections, the gate, and the rounding to 8 bits
+ * of what the second product reads; hidden units never reach memory in f32.  Then tasks of one panel of 32 outputs: all
  * experts after each other, so that a token's sum runs in the order of its experts, whatever else is in the batch. */
 #include "cpu/weight_blocks.h"
 

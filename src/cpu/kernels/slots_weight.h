@@ -18,8 +18,8 @@ enum {
 
 /** 8-bit activations.  n is whole blocks.  q [n] in -127 .. 127, scale [n / 32] and, for each group of 16 or 32,
  *      offset > 0:  aux [n / group] int32 = -offset sum q        offset == 0:  aux [n / group] float = scale sum q
- *  scale = largest |x| / 127, q = x / scale rounded to nearest.  Blocks below 1e-30 count as zero.  A block with a number
- *  that is not finite has scale NaN and q 0, so that every product with it is NaN.   The same bits on every level. */
+ *  scale = largest |x| / 127, q = x / scale rounded to nearest.  Blocks below 1e-30 count as zero.  A block with a
+ *  number that is not finite has scale NaN and q 0, so that products with it are NaN.   The same bits on every level. */
 typedef void kl__q8_row_fn(int8_t *q, float *scale, void *aux, const float *x, int64_t n, int group, int offset);
 
 /** A panel of 32 rows of weights, n_block blocks of `type` each, `row_bytes` apart, at any address, as integers:
@@ -34,9 +34,9 @@ struct kl__q8_rows {
     int64_t scale, aux; /* bytes; multiples of 4 from an address of float */
 };
 
-/** sum[i][j] = s, or with `add` continues from sum[i][j]:  s = sum over n_k numbers of row i of x and row j of the panel,
- *  group after group.  sum [m][32], 1 <= m <= KL__Q8_ROWS; n_k is whole blocks of 32; low NULL where the format has none.
- *  The result for a row does not depend on m.  q, scale, low and sum are aligned to 64 bytes. */
+/** sum[i][j] = s, or with `add` continues from sum[i][j]:  s = sum over n_k numbers of row i of x and row j of the
+ *  panel, group after group.  sum [m][32], 1 <= m <= KL__Q8_ROWS; n_k is whole blocks of 32; low is NULL where the format
+ *  has none.  The result for a row does not depend on m.  q, scale, low and sum are aligned to 64 bytes. */
 typedef void kl__q8_tile_fn(float *sum, const struct kl__q8_rows *x, const uint8_t *q, const float *scale,
                             const float *low, int64_t n_k, int group, int offset, int m, bool add);
 

@@ -92,8 +92,8 @@ static void split_q6_k(struct kl__levels *to, const uint8_t *p)
     for (int i = 0; i < 16; i++)
         to->scale[i] = d * (float)(int8_t)p[192 + i];
     for (int j = 0; j < 256; j++) {
-        int n = j / 128, g = j / 32 % 4, l = j % 32;
-        to->v[j] = (uint8_t)((p[64 * n + 32 * (g & 1) + l] >> 4 * (g / 2) & 15) | (p[128 + 32 * n + l] >> 2 * g & 3) << 4);
+        int n = j / 128, g = j / 32 % 4, l = j % 32, high = p[128 + 32 * n + l] >> 2 * g & 3;
+        to->v[j] = (uint8_t)((p[64 * n + 32 * (g & 1) + l] >> 4 * (g / 2) & 15) | high << 4);
     }
 }
 

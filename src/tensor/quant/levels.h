@@ -1,7 +1,7 @@
 /** Block formats as integers and scales, for products in integer arithmetic.
  *
- *  Number j of a block is  scale[j / group] (v[j] - offset) - low[j / group],  exactly what decoding gives: products are
- *  exact, so there is at most one rounding.   [T: unit/levels] */
+ *  Number j of a block is  scale[j / group] (v[j] - offset) - low[j / group],  exactly what decoding gives: products
+ *  are exact, so there is at most one rounding.   [T: unit/levels] */
 #ifndef KL_TENSOR_QUANT_LEVELS_H
 #define KL_TENSOR_QUANT_LEVELS_H
 

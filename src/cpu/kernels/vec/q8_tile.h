@@ -1,5 +1,6 @@
-/* Rows of 8-bit activations times a panel of 32 rows of weights: KL_Q8_VECTORS vectors of integer sums for each row, and
- * as many of sums in f32, stay in registers.  The <isa> file defines dot4. */
+/* Rows of 8-bit activations times a panel of 32 rows of weights: for each of KL_Q8_AT_ONCE rows two vectors of integer
+ * sums, and two of sums in f32, stay in registers.  The <isa> file defines dot4; KL_Q8_SIGNED: it has to know where
+ * weights use all 8 bits. */
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/vec/vec.h"
 

@@ -6,9 +6,9 @@
 
 #include <stdbool.h>
 
-/* sum + the four products of the bytes in each lane: unsigned w, signed x.  Pairs of products are added in 16 bits, which
- * holds them for w < 128.  Where w goes up to 255 (`wide`: 128 above a signed number, and sums do not start from the
- * offset) the signed number is multiplied: its magnitude is at most 128, its sign goes to x. */
+/* sum + the four products of the bytes in each lane: unsigned w, signed x.  Pairs of products are added in 16 bits,
+ * which holds them for w < 128.  Where w goes up to 255 (`wide`: 128 above a signed number, and sums do not start from
+ * the offset) the signed number is multiplied: its magnitude is at most 128, its sign goes to x. */
 static inline vi dot4(vi sum, vu w, vi x, bool wide)
 {
     __m256i level = (__m256i)w, y = (__m256i)x;
