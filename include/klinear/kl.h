@@ -378,7 +378,8 @@ typedef struct kl_span {
  *  page within the budget). */
 KL_API kl_status kl_step(kl_engine *engine, kl_span *span, int n_span, kl_error *err);
 
-/** Called between the pieces of a long prompt; false stops. */
+/** Called now and then by what takes long, on the thread that called: between the pieces of a prompt, of a file.  False
+ *  stops it (KL_ERR_CANCELLED). */
 typedef bool kl_progress_fn(void *user, int64_t done, int64_t total);
 
 /** Reads a prompt of any length in bounded memory, in pieces of max_batch_tokens.  logits [n_vocab] of the last token,
@@ -405,6 +406,41 @@ KL_API kl_status kl_session_save(const kl_session *session, const char *path, co
  *  KL_ERR_WORKSPACE (extra_room is too small; *extra_bytes is set), KL_ERR_MEMORY.   [T: engine/session_file] */
 KL_API kl_status kl_session_load(kl_session **session, kl_engine *engine, const char *path, void *extra,
                                  size_t extra_room, size_t *extra_bytes, kl_error *err);
+
+/* --------------------------------------------------------------------------------------------- model files -- */
+
+/** What all functions that write model files take.  A file appears under its name when it is complete, and not before;
+ *  memory is bounded whatever the size of the model; the same bytes for any number of threads. */
+typedef struct kl_file_options {
+    /** Type of the matrices, in any case: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, or one of the
+     *  mixtures q4_k_m, q5_k_m.  Rows that are no whole blocks get the nearest type that fits; norms, convolutions,
+     *  routers and everything that is no matrix stay f32.  NULL: the function's default. */
+    const char *type;
+    kl_pool *pool;             /* borrowed; NULL: everything runs on the calling thread */
+    const kl_allocator *alloc; /* borrowed; NULL: the C library's */
+    kl_progress_fn *progress;  /* bytes written; NULL: nobody is told */
+    void *user;                /* for `progress` */
+} kl_file_options;
+
+/** Reads a model's configuration alone: from a directory in Hugging Face layout, a safetensors file in one, a GGUF
+ *  file, or a config.json.  Everything is checked: kl_config has no value afterwards that the library cannot work
+ *  with.
+ *  Errors: KL_ERR_IO, KL_ERR_FORMAT, KL_ERR_UNSUPPORTED (another architecture), KL_ERR_MEMORY.   [T: unit/config] */
+KL_API kl_status kl_config_read(kl_config *config, const char *path, const kl_allocator *alloc, kl_error *err);
+
+/** The geometry called `name`: tiny, small, mid, mid256, 48b (the released one); NAME-mla has MLA in all layers,
+ *  NAME-gdn Gated DeltaNet in place of KDA.  Errors: KL_ERR_ARGUMENT.   [T: unit/init] */
+KL_API kl_status kl_config_preset(kl_config *config, const char *name, kl_error *err);
+/** Name of preset `i`; NULL past the end.  Static storage. */
+KL_API const char *kl_preset_name(int i);
+
+/** Writes a GGUF file with random weights, scaled as those of a trained model are, and a small tokenizer where the
+ *  vocabulary has at least 512 entries.  Numbers depend on seed and tensor name, before they are rounded to the type,
+ *  and on nothing else.  Default type: f32.
+ *  Errors: KL_ERR_ARGUMENT (type), KL_ERR_FORMAT and KL_ERR_UNSUPPORTED (the configuration), KL_ERR_IO, KL_ERR_MEMORY,
+ *  KL_ERR_CANCELLED.   [T: unit/init] */
+KL_API kl_status kl_model_init(const char *path, const kl_config *config, uint64_t seed, const kl_file_options *options,
+                               kl_error *err);
 
 #ifdef __cplusplus
 }

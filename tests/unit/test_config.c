@@ -310,7 +310,7 @@ static void sizes_that_cannot_be(void **state)
     KT_ASSERT_FAILED(read_json(&c, deep, &err), KL_ERR_UNSUPPORTED, &err, "a state", "65536 x 65536 x 65536");
 }
 
-/* ----------------------------------------------------------------------------------------------------------- GGUF -- */
+/* ---------------------------------------------------------------------------------------------------------- GGUF -- */
 
 /* Metadata of the small model, as another tool writes it; tensors that tell shapes. */
 struct file {
