@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -176,6 +177,99 @@ KL_API bool kl_backend_kernel(const kl_backend *backend, int i, const char **slo
 /** One line on this machine's processor: name, cores, instruction sets that klinear uses.
  *  Writes at most `bytes` characters, the closing zero included; returns the length it wanted to write. */
 KL_API size_t kl_cpu_describe(char *text, size_t bytes);
+
+/* -------------------------------------------------------------------------------------------------- tokenizer -- */
+
+/** Bytes that somebody else holds: not terminated, of any content.  {NULL, 0}: absent, or empty. */
+typedef struct kl_text {
+    const char *data;
+    size_t bytes;
+} kl_text;
+
+static inline kl_text kl_text_of(const char *z)
+{
+    kl_text text;
+    text.data = z;
+    text.bytes = z ? strlen(z) : 0;
+    return text;
+}
+
+/** Text to token ids and back.  Read-only once open, so that any number of threads may share one.  docs/tokenizer.md */
+typedef struct kl_tokenizer kl_tokenizer;
+
+/** Opens the tokenizer of a model: `path` is a tiktoken.model file (tokenizer_config.json and chat_template.jinja
+ *  beside it are read too), a directory that holds one, or a GGUF file.  The files may go away afterwards.
+ *  Errors: KL_ERR_IO; KL_ERR_FORMAT, with line or token, what was found and what was expected; KL_ERR_UNSUPPORTED
+ *  (another kind of tokenizer, a limit); KL_ERR_MEMORY.   [T: unit/tokenizer_files] */
+KL_API kl_status kl_tokenizer_open(kl_tokenizer **tokenizer, const char *path, const kl_allocator *alloc,
+                                   kl_error *err);
+/** NULL is allowed. */
+KL_API void kl_tokenizer_close(kl_tokenizer *tokenizer);
+
+/** Ids are 0 .. n-1.  A model may have more rows in its embedding than that; it should never write those. */
+KL_API int32_t kl_tokenizer_n_vocab(const kl_tokenizer *t);
+/** What a token spells, to the byte: often no whole characters.  Absent for ids that are none. */
+KL_API kl_text kl_tokenizer_text(const kl_tokenizer *t, int32_t id);
+/** True for markup such as <|im_end|>, false for ordinary tokens and what is none. */
+KL_API bool kl_tokenizer_is_special(const kl_tokenizer *t, int32_t id);
+/** The id of the special token of this name; -1 when there is none. */
+KL_API int32_t kl_tokenizer_special(const kl_tokenizer *t, const char *name);
+/** The ids that end a turn, those of [EOS], <|im_end|> and [EOT] that exist.  ids [3]; returns how many. */
+KL_API int kl_tokenizer_stops(int32_t ids[3], const kl_tokenizer *t);
+/** The chat template that came with the tokenizer, in Jinja; absent when none did. */
+KL_API kl_text kl_tokenizer_template(const kl_tokenizer *t);
+/** SHA-256, in hexadecimal, of the ordinary tokens written as a tiktoken.model file, wherever they came from: that of
+ *  the released file for the released model.  Takes about 20 ms for its size. */
+KL_API void kl_tokenizer_sha256(char hex[65], const kl_tokenizer *t);
+/** True when the vocabulary has the size of the released one and other contents: worth a warning.  Cost as above. */
+KL_API bool kl_tokenizer_is_suspect(const kl_tokenizer *t);
+
+/** Whether the names of special tokens in a text become those tokens. */
+typedef enum kl_markup {
+    KL_MARKUP_PLAIN = 0, /* never: they are text, as all else that users write */
+    KL_MARKUP_SPECIAL,   /* always: for templates, and for comparing with the reference, which does so */
+} kl_markup;
+
+/** Encodes `text`.  Adds nothing in front or behind.  Bytes that are no UTF-8 count as U+FFFD, one for each maximal
+ *  part of a character, so that the ids are those of the text as decoders show it.
+ *
+ *  ids   [room]  the first ids; may be NULL when room is 0
+ *  n_id          how many ids the text has, also when they are more than `room`; at most text.bytes where the text is
+ *                well-formed, three times that where it is not
+ *
+ *  Equals the reference to the id, its limits included (400,000 characters in a block, 25,000 in a run).   Cost: time
+ *  linear in the text, but n log n in the length of one word; about 100 MB/s for English.   Allocates only for words
+ *  beyond 64 bytes (28 bytes per byte) and for blocks with bytes that are no UTF-8 (1.2 MB at most).   Threads: any.
+ *  Errors: KL_ERR_MEMORY, KL_ERR_ARGUMENT.   [T: unit/tokenize, text/tiktoken_oracle] */
+KL_API kl_status kl_tokenize(int32_t *ids, size_t room, size_t *n_id, const kl_tokenizer *t, kl_text text,
+                             kl_markup markup, kl_error *err);
+
+/** Receives the next `n` ids; anything but KL_OK ends the encoding with that status. */
+typedef kl_status kl_ids_fn(void *user, const int32_t *ids, size_t n);
+/** The same for texts of any length: the ids come in portions. */
+KL_API kl_status kl_tokenize_each(kl_ids_fn *hand_on, void *user, const kl_tokenizer *t, kl_text text,
+                                  kl_markup markup, kl_error *err);
+
+/** Turns ids into text one by one, without ever giving half a character.  The caller holds it; zero-filled it is at the
+ *  start, a copy of it is a second stream. */
+typedef struct kl_decoder {
+    unsigned char held[4]; /* the beginning of a character */
+    unsigned char n_held;
+    bool show_special; /* the caller's choice: markup is shown by its name instead of being left out */
+} kl_decoder;
+
+/** Bytes of room that a call of kl_decoder_put() or kl_decoder_end() may need. */
+KL_API size_t kl_decoder_room(const kl_tokenizer *t);
+/** Writes the text that `id` completes, well-formed UTF-8, and returns its bytes.  What cannot become a character is
+ *  U+FFFD, one for each maximal part of one; so is an id that is no token.  A special token ends what is held.
+ *  text [kl_decoder_room()].   [T: unit/decoder] */
+KL_API size_t kl_decoder_put(kl_decoder *d, char *text, const kl_tokenizer *t, int32_t id);
+/** The same at the end: what is held is no character, and is U+FFFD. */
+KL_API size_t kl_decoder_end(kl_decoder *d, char *text);
+/** Decodes ids [n_id] at once.  text [room]: the first bytes, which may end inside a character; returns how many bytes
+ *  there are. */
+KL_API size_t kl_detokenize(char *text, size_t room, const kl_tokenizer *t, const int32_t *ids, size_t n_id,
+                            bool show_special);
 
 /* --------------------------------------------------------------------------------------------------- model -- */
 

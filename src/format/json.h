@@ -38,6 +38,10 @@ const struct json_t *kl__json_member(const struct json_t *object, const char *ke
 size_t kl__json_items(const struct json_t *array);
 const struct json_t *kl__json_item(const struct json_t *array, size_t i);
 
+/** Goes through the members of an object in the order of its text: *cursor is NULL to begin with.  False behind the
+ *  last one, and for what is no object. */
+bool kl__json_each(const struct json_t *object, void **cursor, struct kl__str *key, const struct json_t **value);
+
 /** Copies the text that the JSON string `json` spells to *room, which moves on behind it; it needs no more room than
  *  `json` itself.  Errors as kl__json_parse. */
 kl_status kl__json_copy_string(char **room, struct kl__str *copy, struct kl__str json, const char *path,

@@ -84,3 +84,14 @@ const struct json_t *kl__json_item(const struct json_t *array, size_t i)
 {
     return json_array_get(array, i);
 }
+
+bool kl__json_each(const struct json_t *object, void **cursor, struct kl__str *key, const struct json_t **value)
+{
+    json_t *o = (json_t *)(uintptr_t)object; /* iterating does not change it */
+    *cursor = *cursor ? json_object_iter_next(o, *cursor) : json_object_iter(o);
+    if (!*cursor)
+        return false;
+    *key = kl__str(json_object_iter_key(*cursor));
+    *value = json_object_iter_value(*cursor);
+    return true;
+}

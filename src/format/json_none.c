@@ -80,3 +80,12 @@ const struct json_t *kl__json_item(const struct json_t *array, size_t i)
     (void)i;
     return NULL;
 }
+
+bool kl__json_each(const struct json_t *object, void **cursor, struct kl__str *key, const struct json_t **value)
+{
+    (void)object;
+    (void)cursor;
+    (void)key;
+    (void)value;
+    return false;
+}
