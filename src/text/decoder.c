@@ -54,7 +54,7 @@ size_t kl_decoder_put(kl_decoder *d, char *text, const kl_tokenizer *t, int32_t 
     return n;
 }
 
-/* --------------------------------------------------------------------------------------------------------- at once -- */
+/* ------------------------------------------------------------------------------------------------------- at once -- */
 
 size_t kl_detokenize(char *text, size_t room, const kl_tokenizer *t, const int32_t *ids, size_t n_id, bool show_special)
 {

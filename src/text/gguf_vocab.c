@@ -78,7 +78,8 @@ static const char *lost_name(const struct kl__meta *tokens, int64_t id, int64_t 
     return name;
 }
 
-static kl_status add_token(struct kl__vocab *v, const struct kl__meta *tokens, int64_t type, int64_t first, kl_error *err)
+static kl_status add_token(struct kl__vocab *v, const struct kl__meta *tokens, int64_t type, int64_t first,
+                           kl_error *err)
 {
     struct kl__str text = tokens->text[v->n_token];
     if (type == NORMAL)

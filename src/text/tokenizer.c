@@ -157,7 +157,7 @@ kl_text kl_tokenizer_template(const kl_tokenizer *t)
     return (kl_text){t->chat_template, t->template_bytes};
 }
 
-/* -------------------------------------------------------------------------------------------------------- identity -- */
+/* ------------------------------------------------------------------------------------------------------ identity -- */
 
 /* The token as a line of tiktoken.model.  line [KL__TOKEN_BYTES * 2] */
 static size_t write_line(char *line, struct kl__str token, int32_t rank)

@@ -29,19 +29,19 @@ struct kl__slot {
 
 struct kl__vocab {
     const kl_allocator *alloc;
-    const char *path;                     /* for sentences, while it is being filled */
-    uint32_t *start;                      /* [n_token + 1], into `bytes` */
-    unsigned char *bytes;                 /* the tokens, one behind the other */
-    unsigned char *kind;                  /* [n_token] */
+    const char *path;     /* for sentences, while it is being filled */
+    uint32_t *start;      /* [n_token + 1], into `bytes` */
+    unsigned char *bytes; /* the tokens, one behind the other */
+    unsigned char *kind;  /* [n_token] */
     int32_t n_token, n_ordinary;
-    size_t room, longest;                 /* bytes reserved; bytes of the longest token */
-    struct kl__slot *slot;                /* of ordinary tokens */
-    int slot_shift;                       /* the slot of hash h is h >> slot_shift */
+    size_t room, longest;  /* bytes reserved; bytes of the longest token */
+    struct kl__slot *slot; /* of ordinary tokens */
+    int slot_shift;        /* the slot of hash h is h >> slot_shift */
     uint64_t key[2];
     struct kl__special *special; /* [n_special] by their bytes, prefixes first */
     int32_t n_special;
-    bool begins[256];   /* some special token begins with this byte */
-    int32_t byte[256];  /* the ordinary token that spells this byte */
+    bool begins[256];  /* some special token begins with this byte */
+    int32_t byte[256]; /* the ordinary token that spells this byte */
 };
 
 /** Room for `n_token` tokens of `n_byte` bytes altogether.  Errors: KL_ERR_MEMORY, KL_ERR_UNSUPPORTED. */

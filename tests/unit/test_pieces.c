@@ -41,8 +41,7 @@ static void examples(void **state)
         {"HelloWorld 漢字テスト 12345 it's", "Hello|World| |漢字|テスト| |123|45| it's"},
         {"  leading and trailing  ", " | leading| and| trailing|  "},
         {"line one\nline two\r\nline three", "line| one|\n|line| two|\r\n|line| three"},
-        {"snake_case CamelCase SCREAMING_CASE 007 3.14",
-         "snake|_case| Camel|Case| SCREAMING|_CASE| |007| |3|.|14"},
+        {"snake_case CamelCase SCREAMING_CASE 007 3.14", "snake|_case| Camel|Case| SCREAMING|_CASE| |007| |3|.|14"},
         {"中文汉字とかな mixed with English", "中文汉字|とかな| mixed| with| English"},
         {"emoji 👨👩👧👦 and 👍🏽 done", "emoji| 👨👩👧👦| and| 👍🏽| done"},
     };
@@ -54,14 +53,26 @@ static void examples(void **state)
 static void words(void **state)
 {
     (void)state;
-    assert_pieces("\xcc\x81" "ABC", "\xcc\x81|ABC"); /* a mark ends the word that capitals cannot */
-    assert_pieces("!\xcc\x81" "a", "!\xcc\x81" "a");
-    assert_pieces("AB\xca\xb0" "CD", "AB\xca\xb0|CD"); /* U+02B0 is in both classes */
-    assert_pieces("AB\xca\xb0" "cD", "AB\xca\xb0" "c|D");
+    assert_pieces("\xcc\x81"
+                  "ABC",
+                  "\xcc\x81|ABC"); /* a mark ends the word that capitals cannot */
+    assert_pieces("!\xcc\x81"
+                  "a",
+                  "!\xcc\x81"
+                  "a");
+    assert_pieces("AB\xca\xb0"
+                  "CD",
+                  "AB\xca\xb0|CD"); /* U+02B0 is in both classes */
+    assert_pieces("AB\xca\xb0"
+                  "cD",
+                  "AB\xca\xb0"
+                  "c|D");
     assert_pieces("he's HE'S we'Re y'all x'\xc5\xbf z'", "he's| HE'S| we'Re| y|'all| x'\xc5\xbf| z|'");
     assert_pieces("\ta\nb\rC", "\ta|\n|b|\r|C");
     assert_pieces("1a", "1|a");
-    assert_pieces("\xe3\x80\x85" "a", "\xe3\x80\x85|a"); /* U+3005 is a letter, and Han */
+    assert_pieces("\xe3\x80\x85"
+                  "a",
+                  "\xe3\x80\x85|a"); /* U+3005 is a letter, and Han */
     assert_pieces("a\xe3\x80\x85", "a|\xe3\x80\x85");
     assert_pieces("", "");
 }
@@ -69,8 +80,13 @@ static void words(void **state)
 static void the_rest(void **state)
 {
     (void)state;
-    assert_pieces("1\xe3\x80\x87" "23", "1\xe3\x80\x87" "2|3"); /* U+3007 is a number, and Han */
-    assert_pieces("\xe3\x80\x87" "1", "\xe3\x80\x87|1");
+    assert_pieces("1\xe3\x80\x87"
+                  "23",
+                  "1\xe3\x80\x87"
+                  "2|3"); /* U+3007 is a number, and Han */
+    assert_pieces("\xe3\x80\x87"
+                  "1",
+                  "\xe3\x80\x87|1");
     assert_pieces("!\xe2\xba\x80", "!\xe2\xba\x80"); /* U+2E80 is a symbol, and Han */
     assert_pieces("!!\r\n\n x", "!!\r\n\n| x");
     assert_pieces(" !a", " !|a");
@@ -146,7 +162,10 @@ static void blocks(void **state)
     b = kl__block_of(p, 10);
     assert_true(b.bytes == 10 && b.whole == 10);
     /* Table 3-8 of the Unicode standard: maximal parts. */
-    static const char broken[] = "a\xf1\x80\x80\xe1\x80\xc2" "b\x80" "c\x80\xbf" "d\xed\xa0\x80\xc0\x80\xf4\x90\xe2\x82";
+    static const char broken[] = "a\xf1\x80\x80\xe1\x80\xc2"
+                                 "b\x80"
+                                 "c\x80\xbf"
+                                 "d\xed\xa0\x80\xc0\x80\xf4\x90\xe2\x82";
     static const char mended[] = "a???b?c??d?????????";
     unsigned char to[100], *at = to;
     b = kl__block_of((const unsigned char *)broken, sizeof broken - 1);

@@ -53,9 +53,9 @@ static void merging(void **state)
     (void)state;
     assert_ids(kl_text_of("ab"), KL_MARKUP_PLAIN, IDS(256));
     assert_ids(kl_text_of("abc"), KL_MARKUP_PLAIN, IDS(258));
-    assert_ids(kl_text_of("bcd"), KL_MARKUP_PLAIN, IDS(257, 'd'));        /* bc ranks below cd */
-    assert_ids(kl_text_of("xabcd"), KL_MARKUP_PLAIN, IDS('x', 262));      /* ab, then abc, then abcd */
-    assert_ids(kl_text_of("aaa"), KL_MARKUP_PLAIN, IDS(259, 'a'));        /* leftmost of equals */
+    assert_ids(kl_text_of("bcd"), KL_MARKUP_PLAIN, IDS(257, 'd'));   /* bc ranks below cd */
+    assert_ids(kl_text_of("xabcd"), KL_MARKUP_PLAIN, IDS('x', 262)); /* ab, then abc, then abcd */
+    assert_ids(kl_text_of("aaa"), KL_MARKUP_PLAIN, IDS(259, 'a'));   /* leftmost of equals */
     assert_ids(kl_text_of("aaaaaaa"), KL_MARKUP_PLAIN, IDS(260, 259, 'a'));
     assert_ids(kl_text_of("the the"), KL_MARKUP_PLAIN, IDS(266, 267));
     assert_int_equal(encode(NULL, 0, kl_text_of(""), KL_MARKUP_PLAIN), 0);
@@ -137,8 +137,10 @@ static void markup(void **state)
 static void broken_text(void **state)
 {
     (void)state;
-    assert_ids((kl_text){"a\xff\xe4\xb8" "b\0c", 7}, KL_MARKUP_PLAIN,
-               IDS('a', 0xef, 0xbf, 0xbd, 0xef, 0xbf, 0xbd, 'b', 0, 'c'));
+    assert_ids((kl_text){"a\xff\xe4\xb8"
+                         "b\0c",
+                         7},
+               KL_MARKUP_PLAIN, IDS('a', 0xef, 0xbf, 0xbd, 0xef, 0xbf, 0xbd, 'b', 0, 'c'));
     assert_ids(kl_text_of("\xed\xa0\x80"), KL_MARKUP_PLAIN,
                IDS(0xef, 0xbf, 0xbd, 0xef, 0xbf, 0xbd, 0xef, 0xbf, 0xbd)); /* half of a surrogate pair */
 }
@@ -201,8 +203,12 @@ static void a_sink_that_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(merging),     cmocka_unit_test(short_and_long_words), cmocka_unit_test(markup),
-        cmocka_unit_test(broken_text), cmocka_unit_test(long_runs),            cmocka_unit_test(room_and_portions),
+        cmocka_unit_test(merging),
+        cmocka_unit_test(short_and_long_words),
+        cmocka_unit_test(markup),
+        cmocka_unit_test(broken_text),
+        cmocka_unit_test(long_runs),
+        cmocka_unit_test(room_and_portions),
         cmocka_unit_test(a_sink_that_refuses),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

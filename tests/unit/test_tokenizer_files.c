@@ -97,10 +97,11 @@ static void configurations(void **state)
     (void)state;
     kl_tokenizer *t;
     need_jansson();
-    KT_OK(open_configured(&t,
-                          TOKENS("\"259\":{\"content\":\"<go>\"},\"264\":{\"content\":\"<|im_user|>\",\"special\":true},"
-                                 "\"272\":{\"content\":\"<|reserved_token_272|>\"}"),
-                          KT_ERR));
+    KT_OK(
+        open_configured(&t,
+                        TOKENS("\"259\":{\"content\":\"<go>\"},\"264\":{\"content\":\"<|im_user|>\",\"special\":true},"
+                               "\"272\":{\"content\":\"<|reserved_token_272|>\"}"),
+                        KT_ERR));
     assert_int_equal(kl_tokenizer_n_vocab(t), 273);
     assert_text(t, 259, "<go>");
     assert_text(t, 260, "[EOS]");
