@@ -69,7 +69,7 @@ static int64_t first_special(const struct kl__meta *tokens, const struct kl__met
  * calls.  NULL: it has none. */
 static const char *lost_name(const struct kl__meta *tokens, int64_t id, int64_t first)
 {
-    const char *name = kl__special_name((int32_t)(id - first));
+    const char *name = kl__released_name((int32_t)(id - first));
     if (!name || !kl__str_same(tokens->text[id], kl__str(kl__reserved_name((int32_t)id).text)))
         return NULL;
     for (uint64_t i = (uint64_t)first; i < tokens->n_item; i++)

@@ -49,7 +49,7 @@ kl_status kl__tokenizer_read_store(kl_tokenizer *t, const struct kl__store *stor
 kl_status kl__tokenizer_keep_template(kl_tokenizer *t, struct kl__str text, const char *path, kl_error *err);
 
 /** The name of the special token `i` behind the ranks in the released model, or NULL when it is reserved. */
-const char *kl__special_name(int32_t i);
+const char *kl__released_name(int32_t i);
 /** "<|reserved_token_ID|>" */
 struct kl__reserved {
     char text[40];

@@ -13,7 +13,7 @@ static const char *const released[KL__SPECIAL_SLOTS] = {
 #undef ROW
 };
 
-const char *kl__special_name(int32_t i)
+const char *kl__released_name(int32_t i)
 {
     return i >= 0 && i < KL__SPECIAL_SLOTS ? released[i] : NULL;
 }
@@ -105,7 +105,7 @@ static void complete(struct kl__special_list *list, int32_t n_rank)
         if (list->text[i].bytes)
             continue;
         list->reserved[i] = kl__reserved_name(n_rank + i);
-        const char *name = kl__special_name(i);
+        const char *name = kl__released_name(i);
         list->text[i] = kl__str(name && !is_named(list, name) ? name : list->reserved[i].text);
     }
 }

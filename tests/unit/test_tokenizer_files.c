@@ -302,7 +302,7 @@ static void fill_gguf(struct gguf *g)
     g->token[g->n_token++] = kl__str("\xc3\xa4\xc2\xb8\xc5\x83"); /* E4 B8 AD */
     for (int i = 0; i < 256; i++) {
         reserved[i] = kl__reserved_name(RANKS + i);
-        g->token[g->n_token++] = kl__str(kl__special_name(i) ? kl__special_name(i) : reserved[i].text);
+        g->token[g->n_token++] = kl__str(kl__released_name(i) ? kl__released_name(i) : reserved[i].text);
     }
     g->n_type = g->n_token;
     for (int i = 0; i < g->n_token; i++)
