@@ -11,8 +11,6 @@
 
 #include <string.h>
 
-enum { SLABS_PER_CALL = 2 };
-
 struct job {
     const struct kl__kernels *k;
     const kl_dplr_args *a;
@@ -68,42 +66,40 @@ static struct place next_place(const struct job *job, const struct task *k, stru
     return p.head + 1 < k->n_head ? (struct place){p.t, p.head + 1} : (struct place){p.t + job->s.chunk, 0};
 }
 
-static int64_t tokens_at(const struct job *job, const struct task *k, struct place p)
+static int tokens_at(const struct job *job, const struct task *k, struct place p)
 {
-    return k->end - p.t < job->s.chunk ? k->end - p.t : job->s.chunk;
+    return (int)(k->end - p.t < job->s.chunk ? k->end - p.t : job->s.chunk);
 }
 
-/* Part `part` of `n_part` of the rows of the chunk at p. */
-static void fetch_ahead(const struct job *job, const struct task *k, struct place p, int part, int n_part)
+/* The rows of the chunk at p: those that are read first come first. */
+static struct kl__ahead rows_at(const struct job *job, const struct task *k, struct place p)
 {
     const kl_dplr_args *a = job->a;
-    const kl_tensor keys[] = {a->q, a->k, a->a, a->b, a->g}, values[] = {a->v, a->o};
-    int64_t head = k->first_head + p.head, n = tokens_at(job, k, p);
-    int n_keys = kl__present(a->g) ? 5 : 4;
-    for (int64_t t = p.t + n * part / n_part; t < p.t + n * (part + 1) / n_part; t++) {
-        for (int i = 0; i < n_keys; i++)
-            kl__fetch_head_row(keys[i], t, head, 0, job->s.K);
-        for (int i = 0; i < 2; i++)
-            kl__fetch_head_row(values[i], t, head, k->c.first, k->c.n);
-    }
+    const kl_tensor keys[] = {a->g, a->b, a->q, a->k, a->a}, values[] = {a->v, a->o};
+    int64_t head = k->first_head + p.head;
+    int n = tokens_at(job, k, p);
+    struct kl__ahead x = {0};
+    for (int i = kl__present(a->g) ? 0 : 1; i < 5; i++)
+        kl__ahead_add(&x, keys[i], p.t, n, head, 0, job->s.K);
+    for (int i = 0; i < 2; i++)
+        kl__ahead_add(&x, values[i], p.t, n, head, k->c.first, k->c.n);
+    return x;
 }
 
 static void run_chunk(const struct job *job, const struct task *k, struct place p, float *slabs, struct scratch *x)
 {
     int64_t head = k->first_head + p.head;
-    int n = (int)tokens_at(job, k, p), n_part = (k->c.n_slab + SLABS_PER_CALL - 1) / SLABS_PER_CALL;
+    int n = tokens_at(job, k, p);
     struct place next = next_place(job, k, p);
+    struct kl__ahead ahead = next.t < k->end ? rows_at(job, k, next) : (struct kl__ahead){0};
+    kl__ahead_spread(&ahead, kl__slabs_fetches(n, job->s.K, k->c.n_slab));
     ptrdiff_t ldv, ldo;
     kl__dplr_stage_chunk(job->k, job->a, &job->s, &x->stage, p.t, n, head);
     const float *v = kl__stage_values(job->k, &k->c, job->a->v, p.t, n, head, x->v, &ldv);
     float *o = kl__begin_outputs(&k->c, job->a->o, p.t, head, x->o, &ldo);
-    for (int part = 0; part < n_part; part++) {
-        int i = part * SLABS_PER_CALL, left = k->c.n_slab - i;
-        if (next.t < k->end)
-            fetch_ahead(job, k, next, part, n_part);
-        job->k->dplr_slabs(slabs + (ptrdiff_t)i * job->s.K * KL_SLAB, o + i * KL_SLAB, ldo, NULL, 0, &x->stage.chunk,
-                           v + i * KL_SLAB, ldv, left < SLABS_PER_CALL ? left : SLABS_PER_CALL);
-    }
+    x->stage.chunk.ahead = &ahead;
+    job->k->dplr_slabs(slabs, o, ldo, NULL, 0, &x->stage.chunk, v, ldv, k->c.n_slab);
+    x->stage.chunk.ahead = NULL;
     kl__end_outputs(job->k, &k->c, job->a->o, p.t, n, head, o, ldo);
 }
 
@@ -176,6 +172,7 @@ static void run_task(void *arg, int64_t task, int thread)
 static struct job make_job(const kl_backend *be, const kl_dplr_args *a)
 {
     struct job job = {.k = kl__cpu_kernels(be), .a = a, .s = kl__dplr_shape(a)};
+    job.s.in_place = true;
     int n_thread = kl_pool_threads(be->pool);
     job.heads_per_task = kl__heads_per_task(job.s.n_seq, job.s.H, n_thread);
     job.split = kl__split_columns(job.s.n_seq * tasks_per_sequence(&job), n_thread, kl__n_slab(job.s.V));

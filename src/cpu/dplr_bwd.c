@@ -26,7 +26,8 @@ struct scratch {
     struct kl__replay_memory replay;
     float *y;             /* [block][chunk][Vp] what the chunks of a block read */
     float *D;             /* [plan.n_head][n_slab][K][KL_SLAB] */
-    float *v, *d_o, *d_v; /* [chunk][Vp] */
+    float *v;             /* [block][chunk][Vp] */
+    float *d_o, *d_v;     /* [chunk][Vp] */
 };
 
 /* Heads of one sequence that take turns. */
@@ -56,8 +57,9 @@ static size_t carve_scratch(struct kl__carver *c, const struct job *job, int n_t
             *pair_arrays[j] = kl__carve(c, pairs, sizeof(float));
         g->dgamma = kl__carve(c, (size_t)s->ld, sizeof(float));
         x->y = kl__carve(c, (size_t)job->plan.block * (size_t)s->chunk * Vp, sizeof(float));
+        x->v = kl__carve(c, (size_t)job->plan.block * (size_t)s->chunk * Vp, sizeof(float));
         x->D = kl__carve(c, (size_t)job->plan.n_head * (size_t)s->K * Vp, sizeof(float));
-        float **const value_arrays[] = {&x->v, &x->d_o, &x->d_v};
+        float **const value_arrays[] = {&x->d_o, &x->d_v};
         for (size_t j = 0; j < sizeof value_arrays / sizeof *value_arrays; j++)
             *value_arrays[j] = kl__carve(c, (size_t)s->chunk * Vp, sizeof(float));
     }
@@ -93,25 +95,38 @@ static float *readings(const struct heads *h, int i)
     return h->x->y + (ptrdiff_t)i * h->job->s.chunk * kl__columns_ld(h->job->s.V);
 }
 
-/* Part `part` of `n_part` of the rows that chunk `c` will read or write for the first time. */
-static void fetch_ahead(const struct heads *h, const struct kl__replay_chunk *c, int part, int n_part)
+static void add_present(struct kl__ahead *x, kl_tensor rows, int64_t t0, int n, int64_t head)
 {
+    if (kl__present(rows))
+        kl__ahead_add(x, rows, t0, n, head, 0, rows.dim[2]);
+}
+
+/* The rows that chunk `c` will be the first to read or write; see kda_bwd.c. */
+static struct kl__ahead rows_of(const struct heads *h, const struct kl__replay_chunk *c, int64_t n_call)
+{
+    struct kl__ahead x = {0};
     if (!c)
-        return;
-    const struct job *job = h->job;
-    const kl_dplr_bwd_args *a = job->a;
+        return x;
+    const kl_dplr_bwd_args *a = h->job->a;
+    const kl_dplr_args *f = h->job->f;
+    const kl_tensor read[] = {f->g, f->b, f->q, f->k, f->a, f->v};
+    const kl_tensor written[] = {a->d_o, a->d_v, a->d_q, a->d_k, a->d_a, a->d_b, a->d_g};
     bool back = c->what == KL__REPLAY_BACKWARD;
-    const kl_tensor keys[] = {back ? a->d_q : job->f->q, back ? a->d_k : job->f->k, back ? a->d_a : job->f->a,
-                              back ? a->d_b : job->f->b, back ? a->d_g : job->f->g};
-    const kl_tensor values[] = {back ? a->d_v : job->f->v, a->d_o};
-    for (int64_t i = c->n * part / n_part; i < c->n * (part + 1) / n_part; i++) {
-        for (int k = 0; k < 5; k++)
-            if (kl__present(keys[k]))
-                kl__fetch_head_row(keys[k], h->start + c->t + i, h->first + c->head, 0, job->s.K);
-        for (int k = 0; k < 1 + back; k++)
-            if (kl__present(values[k]))
-                kl__fetch_head_row(values[k], h->start + c->t + i, h->first + c->head, 0, job->s.V);
-    }
+    for (size_t i = 0; back && i < sizeof written / sizeof *written; i++)
+        add_present(&x, written[i], h->start + c->t, c->n, h->first + c->head);
+    for (size_t i = 0; !back && i < sizeof read / sizeof *read; i++)
+        add_present(&x, read[i], h->start + c->t, c->n, h->first + c->head);
+    kl__ahead_spread(&x, n_call);
+    return x;
+}
+
+/* Rows of v are copied, as the keys are, for the way back. */
+static const float *copy_values(const struct heads *h, const struct kl__replay_chunk *c)
+{
+    ptrdiff_t ld = kl__columns_ld(h->job->s.V);
+    float *v = h->x->v + (ptrdiff_t)c->i * h->job->s.chunk * ld;
+    kl__head_rows(h->job->k, v, ld, h->job->f->v, h->start + c->t, c->n, h->first + c->head);
+    return v;
 }
 
 /* Runs the chunk: on the way forwards `state` in place; else from `before` to `state`, keeping what the tokens read. */
@@ -120,22 +135,17 @@ static void run_chunk(const struct heads *h, float *state, const float *before, 
 {
     const struct job *job = h->job;
     struct kl__dplr_stage *stage = &h->x->stage[c->i];
-    struct kl__columns columns = all_columns(&job->s);
-    int64_t t0 = h->start + c->t, head = h->first + c->head;
-    ptrdiff_t ldv;
-    kl__dplr_stage_chunk(job->k, job->f, &job->s, stage, t0, c->n, head);
-    const float *v = kl__stage_values(job->k, &columns, job->f->v, t0, c->n, head, h->x->v, &ldv);
-    int n_part = (columns.n_slab + 1) / 2;
-    for (int part = 0; part < n_part; part++) {
-        int slab = 2 * part, n_slab = columns.n_slab - slab < 2 ? columns.n_slab - slab : 2;
-        ptrdiff_t column = (ptrdiff_t)slab * KL_SLAB, at = column * job->s.K;
-        fetch_ahead(h, next, part, n_part);
-        if (c->what == KL__REPLAY_FORWARD)
-            job->k->dplr_slabs(state + at, NULL, 0, NULL, 0, &stage->chunk, v + column, ldv, n_slab);
-        else
-            job->k->dplr_again(state ? state + at : NULL, before + at, readings(h, c->i) + column,
-                               kl__columns_ld(job->s.V), &stage->chunk, v + column, ldv, n_slab);
-    }
+    int n_slab = kl__n_slab(job->s.V);
+    ptrdiff_t ld = kl__columns_ld(job->s.V);
+    struct kl__ahead ahead = rows_of(h, next, kl__slabs_fetches(c->n, job->s.K, n_slab));
+    kl__dplr_stage_chunk(job->k, job->f, &job->s, stage, h->start + c->t, c->n, h->first + c->head);
+    const float *v = copy_values(h, c);
+    stage->chunk.ahead = &ahead;
+    if (c->what == KL__REPLAY_FORWARD)
+        job->k->dplr_slabs(state, NULL, 0, NULL, 0, &stage->chunk, v, ld, n_slab);
+    else
+        job->k->dplr_again(state, before, readings(h, c->i), ld, &stage->chunk, v, ld, n_slab);
+    stage->chunk.ahead = NULL;
 }
 
 static void write_rows(const struct job *job, kl_tensor d, int64_t t0, int n, int64_t head, const float *rows)
@@ -150,20 +160,21 @@ static void backward_chunk(const struct heads *h, const float *before, const str
     const struct job *job = h->job;
     struct scratch *x = h->x;
     struct kl__columns c = all_columns(&job->s);
-    const struct kl__dplr_stage *stage = &x->stage[at->i];
+    struct kl__dplr_stage *stage = &x->stage[at->i];
     int64_t t0 = h->start + at->t, head = h->first + at->head;
     int n = at->n;
-    ptrdiff_t ldv, lddo, ldy = kl__columns_ld(job->s.V), lddv = ldy;
-    const float *v = kl__stage_values(job->k, &c, job->f->v, t0, n, head, x->v, &ldv);
+    ptrdiff_t lddo, ld = kl__columns_ld(job->s.V), lddv = ld;
+    struct kl__ahead ahead = rows_of(h, next, kl__slabs_fetches(n + KL_ROWS, job->s.K, c.n_slab));
+    const float *v = x->v + (ptrdiff_t)at->i * job->s.chunk * ld;
     const float *d_o = kl__stage_values(job->k, &c, job->a->d_o, t0, n, head, x->d_o, &lddo);
     bool wants_dv = kl__present(job->a->d_v);
     float *d_v = wants_dv ? kl__begin_outputs(&c, job->a->d_v, t0, head, x->d_v, &lddv) : x->d_v;
-    fetch_ahead(h, next, 0, 2);
-    job->k->dplr_slabs_bwd(adjoint_of(h, at->head), &x->grad, d_v, lddv, before, &stage->chunk, readings(h, at->i), ldy,
-                           v, ldv, d_o, lddo, c.n_slab);
+    stage->chunk.ahead = &ahead;
+    job->k->dplr_slabs_bwd(adjoint_of(h, at->head), &x->grad, d_v, lddv, before, &stage->chunk, readings(h, at->i), ld,
+                           v, ld, d_o, lddo, c.n_slab);
+    stage->chunk.ahead = NULL;
     if (wants_dv)
         kl__end_outputs(job->k, &c, job->a->d_v, t0, n, head, d_v, lddv);
-    fetch_ahead(h, next, 1, 2);
     job->k->dplr_prep_bwd(&x->grad, &stage->chunk, &stage->rows, job->s.scale);
     write_rows(job, job->a->d_q, t0, n, head, x->grad.dq);
     write_rows(job, job->a->d_k, t0, n, head, x->grad.dk);

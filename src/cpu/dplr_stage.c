@@ -35,7 +35,7 @@ void kl__dplr_stage_carve(struct kl__carver *c, const struct kl__dplr_shape *s, 
 static const float *rows_of(const struct kl__kernels *k, const struct kl__dplr_shape *s, kl_tensor x, float *copy,
                             ptrdiff_t *ld, int64_t t0, int n, int64_t head)
 {
-    if (x.dtype == KL_F32 && s->K == s->ld) {
+    if (s->in_place && x.dtype == KL_F32 && s->K == s->ld) {
         *ld = (ptrdiff_t)kl__pitch(x);
         return kl__head_row(x, t0, head);
     }

@@ -10,10 +10,11 @@ struct kl__dplr_shape {
     ptrdiff_t ld;
     int chunk;
     float scale;
+    bool in_place; /* rows may be used where they lie; else they are copied */
 };
 
 struct kl__dplr_stage {
-    struct kl__dplr_rows rows; /* the tensors' own rows where they can be used as they lie, else those below */
+    struct kl__dplr_rows rows; /* the tensors' own rows where they can be, else those below */
     float *q, *k, *a, *b;      /* [chunk][ld] */
     float *alpha;              /* [chunk][ld] */
     struct kl__dplr_chunk chunk;

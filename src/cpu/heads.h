@@ -13,16 +13,6 @@ static inline void *kl__head_row(kl_tensor x, int64_t t, int64_t h)
     return (char *)kl__row(x, t) + (size_t)(h * n) * kl_dtype_bytes(x.dtype);
 }
 
-/** Asks for elements first .. first+n-1 of that row to be brought into the second-level cache.  Rows lie far apart,
- *  which the hardware does not foresee; asked for while the work before them runs, they cost nothing. */
-static inline void kl__fetch_head_row(kl_tensor x, int64_t t, int64_t h, int64_t first, int64_t n)
-{
-    size_t item = kl_dtype_bytes(x.dtype), n_byte = (size_t)n * item;
-    const char *p = (const char *)kl__head_row(x, t, h) + (size_t)first * item;
-    for (size_t i = 0; i < n_byte; i += 64)
-        __builtin_prefetch(p + i, 0, 2);
-}
-
 /** Bytes from a token's row to the next token's. */
 static inline ptrdiff_t kl__token_bytes(kl_tensor x)
 {

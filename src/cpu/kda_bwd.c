@@ -4,7 +4,8 @@
  *
  *     for each value head:   D <- d_state_out
  *     for each block of chunks, last to first, for each value head:
- *         forwards again:    stage and prep as in the forward;  slabs: u, and the state before each chunk
+ *         forwards again:    stage (copies: rows of a head lie so that few of them stay in a cache) and prep as in the
+ *                            forward;  again: e, and the state before each chunk
  *         backwards:         slabs_bwd: d_v, D;  prep_bwd: d_q, d_k, dg, d_beta, through gate and sigmoid, after the
  *                            last value head through the L2 norm
  *     for each value head:   d_state_in <- D
@@ -42,7 +43,7 @@ struct scratch {
     struct kl__kda_stage stage[KL__REPLAY_BLOCK]; /* of the chunks of a block; the first also on the way forwards */
     struct kl__kda_chunk_bwd grad;
     struct kl__replay_memory replay;
-    float *u;             /* [block][chunk][Vp] what the chunks of a block write */
+    float *e;             /* [block][chunk][Vp] errors that the chunks of a block write */
     float *D;             /* [plan.n_head][n_slab][K][KL_SLAB] */
     float *v, *d_o, *d_v; /* [chunk][Vp] */
     float *row, *d_row;   /* [ld] */
@@ -78,7 +79,7 @@ static size_t carve_work(struct kl__carver *c, struct job *job, int n_thread, st
         g->dgamma = kl__carve(c, (size_t)s->ld, sizeof(float));
         g->dbeta = kl__carve(c, (size_t)s->chunk, sizeof(float));
         g->scratch = kl__carve(c, kl__kda_bwd_scratch(s->chunk, s->ld, kl__n_slab(s->V)), sizeof(float));
-        x->u = kl__carve(c, (size_t)job->plan.block * (size_t)s->chunk * Vp, sizeof(float));
+        x->e = kl__carve(c, (size_t)job->plan.block * (size_t)s->chunk * Vp, sizeof(float));
         x->D = kl__carve(c, (size_t)job->plan.n_head * (size_t)s->K * Vp, sizeof(float));
         float **const value_arrays[] = {&x->v, &x->d_o, &x->d_v};
         for (size_t j = 0; j < sizeof value_arrays / sizeof *value_arrays; j++)
@@ -117,37 +118,49 @@ static void load_state(void *ctx, int head, float *state, int64_t t)
     kl__slabs_load(state, from, job->f->state_layout, job->s.K, job->s.V, 0, kl__n_slab(job->s.V));
 }
 
-/* Part `part` of `n_part` of the rows that chunk `c` will read or write for the first time. */
-static void fetch_ahead(const struct heads *h, const struct kl__replay_chunk *c, int part, int n_part)
+static void add_present(struct kl__ahead *x, kl_tensor rows, int64_t t0, int n, int64_t head)
 {
+    if (kl__present(rows) && rows.n_dim == 3)
+        kl__ahead_add(x, rows, t0, n, head, 0, rows.dim[2]);
+}
+
+/* The rows that chunk `c` will be the first to read or write, or that are long gone; c NULL: none.  Spread over n_call
+ * calls of kl__fetch_some. */
+static struct kl__ahead rows_of(const struct heads *h, const struct kl__replay_chunk *c, int64_t n_call)
+{
+    struct kl__ahead x = {0};
     if (!c)
-        return;
+        return x;
     const struct job *job = h->job;
     const kl_kda_bwd_args *a = job->a;
+    int64_t t0 = h->start + c->t, head = h->first + c->head, key_head = head / (job->s.HV / job->s.H);
     bool back = c->what == KL__REPLAY_BACKWARD;
-    const kl_tensor keys[] = {back ? a->d_q : job->f->q, back ? a->d_k : job->f->k};
-    const kl_tensor decay = back ? a->d_g : job->f->g, values[] = {back ? a->d_v : job->f->v, a->d_o};
-    int64_t head = h->first + c->head, key_head = head / (job->s.HV / job->s.H);
-    for (int64_t i = c->n * part / n_part; i < c->n * (part + 1) / n_part; i++) {
-        int64_t t = h->start + c->t + i;
-        for (int k = 0; k < 2; k++)
-            if (kl__present(keys[k]))
-                kl__fetch_head_row(keys[k], t, key_head, 0, job->s.K);
-        if (decay.n_dim == 3)
-            kl__fetch_head_row(decay, t, head, 0, job->s.K);
-        for (int k = 0; k < 1 + back; k++)
-            if (kl__present(values[k]))
-                kl__fetch_head_row(values[k], t, head, 0, job->s.V);
+    if (back) {
+        add_present(&x, a->d_o, t0, c->n, head);
+        add_present(&x, a->d_v, t0, c->n, head);
+        add_present(&x, a->d_q, t0, c->n, key_head);
+        add_present(&x, a->d_k, t0, c->n, key_head);
+        add_present(&x, a->d_g, t0, c->n, head);
     }
+    if (!back || job->f->gate != KL_GATE_LOG)
+        add_present(&x, job->f->g, t0, c->n, head);
+    if (!back || job->f->qk_l2norm) {
+        add_present(&x, job->f->q, t0, c->n, key_head);
+        add_present(&x, job->f->k, t0, c->n, key_head);
+    }
+    if (!back)
+        add_present(&x, job->f->v, t0, c->n, head);
+    kl__ahead_spread(&x, n_call);
+    return x;
 }
 
-static float *written(const struct heads *h, int i)
+static float *errors(const struct heads *h, int i)
 {
-    return h->x->u + (ptrdiff_t)i * h->job->s.chunk * kl__columns_ld(h->job->s.V);
+    return h->x->e + (ptrdiff_t)i * h->job->s.chunk * kl__columns_ld(h->job->s.V);
 }
 
-/* Runs the chunk: on the way forwards `state` in place; else from `before` to `state`, if that is wanted, keeping what
- * the tokens write. */
+/* Runs the chunk: on the way forwards `state` in place; else from `before` to `state`, if that is wanted, keeping the
+ * errors that the tokens write. */
 static void run_chunk(const struct heads *h, float *state, const float *before, const struct kl__replay_chunk *c,
                       const struct kl__replay_chunk *next)
 {
@@ -155,20 +168,17 @@ static void run_chunk(const struct heads *h, float *state, const float *before, 
     struct kl__kda_stage *stage = &h->x->stage[c->i];
     struct kl__columns columns = all_columns(&job->s);
     int64_t t0 = h->start + c->t, head = h->first + c->head;
-    ptrdiff_t ldv, ldu = kl__columns_ld(job->s.V);
+    ptrdiff_t ldv;
+    struct kl__ahead ahead = rows_of(h, next, kl__slabs_fetches(c->n, job->s.K, columns.n_slab));
     kl__kda_stage_chunk(job->k, job->f, &job->s, stage, t0, c->n, head);
     const float *v = kl__stage_values(job->k, &columns, job->f->v, t0, c->n, head, h->x->v, &ldv);
-    int n_part = (columns.n_slab + 1) / 2;
-    for (int part = 0; part < n_part; part++) {
-        int slab = 2 * part, n_slab = columns.n_slab - slab < 2 ? columns.n_slab - slab : 2;
-        ptrdiff_t column = (ptrdiff_t)slab * KL_SLAB, at = column * job->s.K;
-        fetch_ahead(h, next, part, n_part);
-        if (c->what == KL__REPLAY_FORWARD)
-            job->k->kda_slabs(state + at, NULL, 0, NULL, 0, &stage->chunk, v + column, ldv, n_slab, job->f->rule);
-        else
-            job->k->kda_again(state ? state + at : NULL, before + at, written(h, c->i) + column, ldu, &stage->chunk,
-                              v + column, ldv, n_slab, job->f->rule);
-    }
+    stage->chunk.ahead = &ahead;
+    if (c->what == KL__REPLAY_FORWARD)
+        job->k->kda_slabs(state, NULL, 0, NULL, 0, &stage->chunk, v, ldv, columns.n_slab, job->f->rule);
+    else
+        job->k->kda_again(state, before, errors(h, c->i), kl__columns_ld(job->s.V), &stage->chunk, v, ldv,
+                          columns.n_slab, job->f->rule);
+    stage->chunk.ahead = NULL;
 }
 
 /* ---------------------------------------------------------------------------------- from the chunk to the args -- */
@@ -231,20 +241,20 @@ static void backward_chunk(const struct heads *h, const float *before, const str
     const struct job *job = h->job;
     struct scratch *x = h->x;
     struct kl__columns c = all_columns(&job->s);
-    const struct kl__kda_stage *stage = &x->stage[at->i];
+    struct kl__kda_stage *stage = &x->stage[at->i];
     int64_t t0 = h->start + at->t, head = h->first + at->head;
     int n = at->n;
-    ptrdiff_t ldv, lddo, ldu = kl__columns_ld(job->s.V), lddv = ldu;
-    const float *v = kl__stage_values(job->k, &c, job->f->v, t0, n, head, x->v, &ldv);
+    ptrdiff_t lddo, lde = kl__columns_ld(job->s.V), lddv = lde;
+    struct kl__ahead ahead = rows_of(h, next, kl__slabs_fetches(n + KL_ROWS, job->s.K, c.n_slab));
     const float *d_o = kl__stage_values(job->k, &c, job->a->d_o, t0, n, head, x->d_o, &lddo);
     bool wants_dv = kl__present(job->a->d_v);
     float *d_v = wants_dv ? kl__begin_outputs(&c, job->a->d_v, t0, head, x->d_v, &lddv) : x->d_v;
-    fetch_ahead(h, next, 0, 2);
-    job->k->kda_slabs_bwd(adjoint_of(h, at->head), &x->grad, d_v, lddv, before, &stage->chunk, written(h, at->i), ldu,
-                          v, ldv, d_o, lddo, c.n_slab, job->f->rule);
+    stage->chunk.ahead = &ahead;
+    job->k->kda_slabs_bwd(adjoint_of(h, at->head), &x->grad, d_v, lddv, before, &stage->chunk, errors(h, at->i), lde,
+                          d_o, lddo, c.n_slab, job->f->rule);
+    stage->chunk.ahead = NULL;
     if (wants_dv)
         kl__end_outputs(job->k, &c, job->a->d_v, t0, n, head, d_v, lddv);
-    fetch_ahead(h, next, 1, 2);
     job->k->kda_prep_bwd(&x->grad, &stage->chunk, stage->q, stage->ldq, stage->k, stage->ldk, stage->alpha,
                          job->s.scale);
     for (int r = 0; r < n; r++) {
@@ -340,8 +350,7 @@ static struct job make_job(const kl_backend *be, const kl_kda_bwd_args *a)
 {
     enum { TURNS = 8 }; /* value heads */
     struct job job = {.k = kl__cpu_kernels(be), .a = a, .f = &a->fwd, .s = kl__kda_shape(&a->fwd)};
-    struct kl__kda_shape *s = &job.s;
-    s->in_place = true;
+    const struct kl__kda_shape *s = &job.s;
     job.keys_per_task = kl__heads_per_task(s->n_seq, s->H, kl_pool_threads(be->pool));
     int64_t heads = s->H ? job.keys_per_task * (s->HV / s->H) : 0;
     job.plan = kl__replay_plan(kl__longest_sequence(a->fwd.cu_seqlens, a->fwd.n_seq, s->T), s->chunk,

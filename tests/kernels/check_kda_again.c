@@ -2,9 +2,9 @@
 
 struct args {
     float *to;
-    const float *from;
-    float *u;
-    ptrdiff_t ldu;
+    const float *S;
+    float *e;
+    ptrdiff_t lde;
     struct kl__kda_chunk chunk;
     const float *v;
     ptrdiff_t ldv;
@@ -15,7 +15,7 @@ struct args {
 static void call(kc_any_fn *fn, const void *args)
 {
     const struct args *a = args;
-    ((kl__kda_again_fn *)fn)(a->to, a->from, a->u, a->ldu, &a->chunk, a->v, a->ldv, a->n_slab, a->rule);
+    ((kl__kda_again_fn *)fn)(a->to, a->S, a->e, a->lde, &a->chunk, a->v, a->ldv, a->n_slab, a->rule);
 }
 
 struct shape {
@@ -26,12 +26,12 @@ struct shape {
 static struct args operands(kc *c, struct shape s, enum kc_fill decay, kl_rule rule)
 {
     int row = s.n_slab * KL_SLAB;
-    struct args a = {.n_slab = s.n_slab, .rule = rule, .ldv = row + s.gap, .ldu = row + 2 * s.gap};
+    struct args a = {.n_slab = s.n_slab, .rule = rule, .ldv = row + s.gap, .lde = row + 2 * s.gap};
     a.v = kc_in(c, "v", (s.n - 1) * a.ldv + row, KC_NORMAL);
-    a.u = kc_out(c, "u", (s.n - 1) * a.ldu + row, 2e-5);
+    a.e = kc_out(c, "e", (s.n - 1) * a.lde + row, 2e-5);
     kc_cancels(c, 1);
     kc_align(c, 64);
-    a.from = kc_in(c, "from", (int64_t)row * s.K, KC_NORMAL);
+    a.S = kc_in(c, "S", (int64_t)row * s.K, KC_NORMAL);
     a.to = s.with_to ? kc_out(c, "to", (int64_t)row * s.K, 2e-5) : NULL;
     if (a.to)
         kc_cancels(c, 1);
@@ -60,7 +60,7 @@ void check_kda_again(kc *c)
                 struct shape s = {chunk_tokens[t], chunk_heads[h], 1 + kind % 3, kind % 2 * 5, (kind + d) % 5 != 0};
                 struct args a = operands(c, s, decays[d], rule);
                 kc_run(c, call, &a, "n %d, K %d, %d slabs, gap %d, rule %d%s, decay %s", s.n, s.K, s.n_slab, s.gap,
-                       (int)rule, s.with_to ? "" : ", only u", kc_fill_name(decays[d]));
+                       (int)rule, s.with_to ? "" : ", only e", kc_fill_name(decays[d]));
             }
     check_later_nan(c);
     struct args a = operands(c, (struct shape){16, 128, 8, 0, true}, KC_DECAY, KL_RULE_DELTA);

@@ -8,10 +8,8 @@ struct args {
     ptrdiff_t lddv;
     const float *S;
     struct kl__kda_chunk chunk;
-    const float *u;
-    ptrdiff_t ldu;
-    const float *v;
-    ptrdiff_t ldv;
+    const float *e;
+    ptrdiff_t lde;
     const float *d_o;
     ptrdiff_t lddo;
     int n_slab;
@@ -22,8 +20,8 @@ static void call(kc_any_fn *fn, const void *args)
 {
     const struct args *a = args;
     struct kl__kda_chunk_bwd grad = a->grad;
-    ((kl__kda_slabs_bwd_fn *)fn)(a->D, &grad, a->dv, a->lddv, a->S, &a->chunk, a->u, a->ldu, a->v, a->ldv, a->d_o,
-                                 a->lddo, a->n_slab, a->rule);
+    ((kl__kda_slabs_bwd_fn *)fn)(a->D, &grad, a->dv, a->lddv, a->S, &a->chunk, a->e, a->lde, a->d_o, a->lddo,
+                                 a->n_slab, a->rule);
     keep_pairs(a->dA, grad.dA, a->chunk.n, false);
     keep_pairs(a->dP, grad.dP, a->chunk.n, true);
 }
@@ -32,13 +30,12 @@ static struct args operands(kc *c, int n, int K, int n_slab, int gap, enum kc_fi
 {
     int row = n_slab * KL_SLAB;
     ptrdiff_t ld = padded(K);
-    struct args a = {.n_slab = n_slab, .rule = rule, .ldv = row + gap, .ldu = row + 2 * gap, .lddo = row + gap};
+    struct args a = {.n_slab = n_slab, .rule = rule, .lde = row + 2 * gap, .lddo = row + gap};
     a.lddv = row + 3 * gap;
-    float *v = kc_in(c, "v", (n - 1) * a.ldv + row, KC_NORMAL);
-    a.v = v;
+    const float *v = kc_in(c, "v", n * row, KC_NORMAL);
     a.d_o = kc_in(c, "d_o", (n - 1) * a.lddo + row, KC_NORMAL);
-    float *u = kc_in(c, "u", (n - 1) * a.ldu + row, KC_ZERO);
-    a.u = u;
+    float *e = kc_in(c, "e", (n - 1) * a.lde + row, KC_ZERO);
+    a.e = e;
     a.dv = kc_out(c, "dv", (n - 1) * a.lddv + row, 2e-5);
     a.dA = kc_out(c, "dA", n * n, 2e-5);
     a.dP = kc_out(c, "dP", n * n, 2e-5);
@@ -48,10 +45,7 @@ static struct args operands(kc *c, int n, int K, int n_slab, int gap, enum kc_fi
     a.D = kc_inout(c, "D", (int64_t)row * K, KC_NORMAL, 2e-5);
     kc_cancels(c, 1);
     a.chunk = kda_chunk(c, n, K, decay);
-    float *after = kc_in(c, "state after", (int64_t)row * K, KC_ZERO);
-    for (int64_t i = 0; i < (int64_t)row * K; i++)
-        after[i] = S[i];
-    kl__kda_slabs_ref(after, NULL, 0, u, a.ldu, &a.chunk, v, a.ldv, n_slab, rule);
+    kl__kda_again_ref(NULL, S, e, a.lde, &a.chunk, v, row, n_slab, rule);
     a.grad.dqd = kc_out(c, "dqd", n * ld, 2e-5);
     a.grad.dkd = kc_out(c, "dkd", n * ld, 2e-5);
     a.grad.dku = kc_out(c, "dku", n * ld, 2e-5);

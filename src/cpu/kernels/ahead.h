@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-enum { KL_STREAMS = 6 };
+enum { KL_STREAMS = 8 };
 
 /** Rows of `bytes` bytes, `pitch` bytes apart. */
 struct kl__stream {

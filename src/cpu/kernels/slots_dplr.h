@@ -26,6 +26,7 @@ struct kl__dplr_chunk {
     float *Aqk;   /* scale q_r . (gamma_{i->r} . k_i), i <= r */
     float *Aqa;   /* scale q_r . (gamma_{i->r} . a_i), i <= r */
     float *gamma; /* [ld] */
+    struct kl__ahead *ahead; /* what to fetch meanwhile, or NULL */
 };
 
 /** Fills everything but n, K, ld. */

@@ -7,12 +7,12 @@
 #include "cpu/kernels/slots_kda.h"
 
 /** What of kl__kda_slabs_fn the backward wants again, from the state before the chunk to the one after it:
- *      u as there,   to = diag(gamma) from + sum_i ku_i u_i^T
- *  to, from [n_slab][K][KL_SLAB] do not overlap; to NULL: only u is wanted.  The rest as there. */
-typedef void kl__kda_again_fn(float *to, const float *from, float *u, ptrdiff_t ldu, const struct kl__kda_chunk *c,
+ *      e_r = v_r - S^T kd_r - sum_{i<r} A_ri u_i  (rule ADD: v_r),  u_r = beta_r e_r;   to = diag(gamma) S + sum_i ku_i u_i^T
+ *  to, S [n_slab][K][KL_SLAB] do not overlap; to NULL: only e is wanted, [n] rows lde apart.  The rest as there. */
+typedef void kl__kda_again_fn(float *to, const float *S, float *e, ptrdiff_t lde, const struct kl__kda_chunk *c,
                               const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule);
 
-/** Adjoints of a chunk; dx is the adjoint of x.  u is what the tokens write (slots_kda.h). */
+/** Adjoints of a chunk; dx is the adjoint of x.  u_r = beta_r e_r is what the tokens write. */
 struct kl__kda_chunk_bwd {
     float *dqd;          /* [n][ld] S do_r */
     float *dkd;          /* [n][ld] -beta_r S du_r; zeros with KL_RULE_ADD */
@@ -29,19 +29,19 @@ struct kl__kda_chunk_bwd {
 static inline size_t kl__kda_bwd_scratch(int n, ptrdiff_t ld, int n_slab)
 {
     size_t rows = (size_t)(n + KL_SLAB - 1) / KL_SLAB * KL_SLAB;
-    return 6 * rows * (size_t)n_slab * KL_SLAB + (size_t)ld * KL_SLAB;
+    return 7 * rows * (size_t)n_slab * KL_SLAB + (size_t)ld * KL_SLAB;
 }
 
-/** Backward of kl__kda_slabs_fn for all slabs of a head: S [n_slab][K][KL_SLAB] is the state before the chunk, D the
- *  adjoint of the state after it, and on return that of the state before it.
+/** Backward of kl__kda_slabs_fn for all slabs of a head: S [n_slab][K][KL_SLAB] is the state before the chunk, e what
+ *  kl__kda_again_fn gives, D the adjoint of the state after it, and on return that of the state before it.
  *      du_i = D^T ku_i + sum_{r>=i} P_ri do_r - sum_{r>i} beta_r A_ri du_r          (rule ADD: without the last sum)
- *      dv_i = beta_i du_i,    dbeta_i = du_i . e_i  with u_i = beta_i e_i
+ *      dv_i = beta_i du_i,    dbeta_i = du_i . e_i
  *      D   <- diag(gamma) D + sum_r (qd_r do_r^T - kd_r dv_r^T)                     (rule ADD: without kd)
  *  Assigns b->dqd dkd dku dA dP dgamma dbeta and dv [n] rows, lddv apart.
- *  u, v, d_o [n] rows of n_slab * KL_SLAB values, ldu, ldv, lddo apart.  Nothing overlaps. */
+ *  e, d_o [n] rows of n_slab * KL_SLAB values, lde, lddo apart.  Nothing overlaps. */
 typedef void kl__kda_slabs_bwd_fn(float *D, struct kl__kda_chunk_bwd *b, float *dv, ptrdiff_t lddv, const float *S,
-                                  const struct kl__kda_chunk *c, const float *u, ptrdiff_t ldu, const float *v,
-                                  ptrdiff_t ldv, const float *d_o, ptrdiff_t lddo, int n_slab, kl_rule rule);
+                                  const struct kl__kda_chunk *c, const float *e, ptrdiff_t lde, const float *d_o,
+                                  ptrdiff_t lddo, int n_slab, kl_rule rule);
 
 /** Backward of kl__kda_prep_fn: assigns b->dq dk dg from b->dqd dkd dku dA dP dgamma.  c gives n, K, ld.  With
  *  E_ri = gamma_{i->r}, elementwise:

@@ -4,31 +4,31 @@
 #include <math.h>
 #include <string.h>
 
-/* What u_r = beta_r e_r is made of: e_r of one column. */
-static float write_error(int r, const float *s, const struct kl__kda_chunk *c, const float *u, ptrdiff_t ldu,
+/* What u_r = beta_r e_r is made of, of one column. */
+static float write_error(int r, const float *s, const struct kl__kda_chunk *c, const float *e, ptrdiff_t lde,
                          const float *v, ptrdiff_t ldv, kl_rule rule)
 {
-    float e = v[r * ldv];
+    float sum = v[r * ldv];
     if (rule == KL_RULE_ADD)
-        return e;
+        return sum;
     for (int j = 0; j < c->K; j++)
-        e -= c->kd[r * c->ld + j] * s[j * KL_SLAB];
+        sum -= c->kd[r * c->ld + j] * s[j * KL_SLAB];
     for (int i = 0; i < r; i++)
-        e -= c->A[r * KL_CHUNK_MAX + i] * u[i * ldu];
-    return e;
+        sum -= c->A[r * KL_CHUNK_MAX + i] * (c->beta[i] * e[i * lde]);
+    return sum;
 }
 
-void kl__kda_again_ref(float *to, const float *from, float *u, ptrdiff_t ldu, const struct kl__kda_chunk *c,
+void kl__kda_again_ref(float *to, const float *S, float *e, ptrdiff_t lde, const struct kl__kda_chunk *c,
                        const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule)
 {
     for (int column = 0; column < n_slab * KL_SLAB; column++) {
         ptrdiff_t element = (ptrdiff_t)(column / KL_SLAB) * c->K * KL_SLAB + column % KL_SLAB;
         for (int r = 0; r < c->n; r++)
-            u[r * ldu + column] = c->beta[r] * write_error(r, from + element, c, u + column, ldu, v + column, ldv, rule);
+            e[r * lde + column] = write_error(r, S + element, c, e + column, lde, v + column, ldv, rule);
         for (int j = 0; to && j < c->K; j++) {
-            float sum = c->gamma[j] * from[element + j * KL_SLAB];
+            float sum = c->gamma[j] * S[element + j * KL_SLAB];
             for (int i = 0; i < c->n; i++)
-                sum += c->ku[i * c->ld + j] * u[i * ldu + column];
+                sum += c->ku[i * c->ld + j] * (c->beta[i] * e[i * lde + column]);
             to[element + j * KL_SLAB] = sum;
         }
     }
@@ -63,28 +63,28 @@ static void column_of_values(float *du, float *dv, ptrdiff_t lddv, const float *
     }
 }
 
-static void column_of_pairs(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const float *u, ptrdiff_t ldu,
+static void column_of_pairs(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const float *u,
                             const float *d_o, ptrdiff_t lddo, const float *du, kl_rule rule)
 {
     for (int r = 0; r < c->n; r++)
         for (int i = 0; i <= r; i++) {
-            b->dP[r * KL_CHUNK_MAX + i] += d_o[r * lddo] * u[i * ldu];
+            b->dP[r * KL_CHUNK_MAX + i] += d_o[r * lddo] * u[i];
             if (i < r && rule == KL_RULE_DELTA)
-                b->dA[r * KL_CHUNK_MAX + i] -= c->beta[r] * du[r] * u[i * ldu];
+                b->dA[r * KL_CHUNK_MAX + i] -= c->beta[r] * du[r] * u[i];
         }
 }
 
 /* The rows that meet the state, and the state's own adjoint. */
 static void column_of_state(float *d, struct kl__kda_chunk_bwd *b, const float *s, const struct kl__kda_chunk *c,
-                            const float *u, ptrdiff_t ldu, const float *d_o, ptrdiff_t lddo, const float *dv,
-                            ptrdiff_t lddv, kl_rule rule)
+                            const float *u, const float *d_o, ptrdiff_t lddo, const float *dv, ptrdiff_t lddv,
+                            kl_rule rule)
 {
     bool delta = rule == KL_RULE_DELTA;
     for (int j = 0; j < c->K; j++) {
         float S = s[j * KL_SLAB], D = d[j * KL_SLAB], sum = c->gamma[j] * D;
         for (int r = 0; r < c->n; r++) {
             b->dqd[r * c->ld + j] += S * d_o[r * lddo];
-            b->dku[r * c->ld + j] += D * u[r * ldu];
+            b->dku[r * c->ld + j] += D * u[r];
             sum += c->qd[r * c->ld + j] * d_o[r * lddo];
             if (delta) {
                 b->dkd[r * c->ld + j] -= S * dv[r * lddv];
@@ -97,18 +97,20 @@ static void column_of_state(float *d, struct kl__kda_chunk_bwd *b, const float *
 }
 
 void kl__kda_slabs_bwd_ref(float *D, struct kl__kda_chunk_bwd *b, float *dv, ptrdiff_t lddv, const float *S,
-                           const struct kl__kda_chunk *c, const float *u, ptrdiff_t ldu, const float *v, ptrdiff_t ldv,
-                           const float *d_o, ptrdiff_t lddo, int n_slab, kl_rule rule)
+                           const struct kl__kda_chunk *c, const float *e, ptrdiff_t lde, const float *d_o,
+                           ptrdiff_t lddo, int n_slab, kl_rule rule)
 {
-    float du[KL_CHUNK_MAX];
+    float du[KL_CHUNK_MAX], u[KL_CHUNK_MAX];
     clear(b, c);
     for (int at = 0; at < n_slab * KL_SLAB; at++) {
         ptrdiff_t element = (ptrdiff_t)(at / KL_SLAB) * c->K * KL_SLAB + at % KL_SLAB;
         column_of_values(du, dv + at, lddv, D + element, c, d_o + at, lddo, rule);
-        for (int r = 0; r < c->n; r++)
-            b->dbeta[r] += du[r] * write_error(r, S + element, c, u + at, ldu, v + at, ldv, rule);
-        column_of_pairs(b, c, u + at, ldu, d_o + at, lddo, du, rule);
-        column_of_state(D + element, b, S + element, c, u + at, ldu, d_o + at, lddo, dv + at, lddv, rule);
+        for (int r = 0; r < c->n; r++) {
+            b->dbeta[r] += du[r] * e[r * lde + at];
+            u[r] = c->beta[r] * e[r * lde + at];
+        }
+        column_of_pairs(b, c, u, d_o + at, lddo, du, rule);
+        column_of_state(D + element, b, S + element, c, u, d_o + at, lddo, dv + at, lddv, rule);
     }
 }
 

@@ -14,7 +14,7 @@ INLINE void readings(columns_t *minus_y, const columns_t *v, const float *S, con
     for (int t0 = 0; t0 < c->n; t0 += KL_TILE) {
         vf acc[KL_TILE][2] = {0};
         const float *bk = c->Abk + t0 * KL_CHUNK_MAX, *ba = c->Aba + t0 * KL_CHUNK_MAX;
-        add_rows_times_state(acc, c->bd + t0 * c->ld, c->ld, S, c->K, n_vec);
+        add_state(acc, c->bd + t0 * c->ld, c->ld, S, c->K, c->ahead, n_vec);
         add_pairs(acc, bk, v, t0, n_vec);
         add_pairs(acc, ba, (const columns_t *)minus_y, t0, n_vec);
         for (int r = 0; r < KL_TILE; r++) {
@@ -37,7 +37,7 @@ INLINE void outputs(float *o, ptrdiff_t ldo, const columns_t *v, const columns_t
     for (int t0 = 0; t0 < c->n; t0 += KL_TILE) {
         vf acc[KL_TILE][2] = {0};
         const float *qk = c->Aqk + t0 * KL_CHUNK_MAX, *qa = c->Aqa + t0 * KL_CHUNK_MAX;
-        add_rows_times_state(acc, c->qd + t0 * c->ld, c->ld, S, c->K, n_vec);
+        add_state(acc, c->qd + t0 * c->ld, c->ld, S, c->K, c->ahead, n_vec);
         add_pairs(acc, qk, v, t0, n_vec);
         add_pairs(acc, qa, minus_y, t0, n_vec);
         add_triangle(acc, qk + t0, v + t0, n_vec);
@@ -78,8 +78,11 @@ INLINE void run_group(struct wanted w, const float *from, const struct kl__dplr_
         for (int j = 0; j < n_vec; j++)
             vstore(w.y + r * w.ldy + j * KL_LANES, -vload(minus_y[r] + j * KL_LANES));
     int i = 0;
-    for (; w.to && i + KL_TILE <= c->K; i += KL_TILE)
+    for (; w.to && i + KL_TILE <= c->K; i += KL_TILE) {
+        if (i % FETCH_EVERY == 0)
+            kl__fetch_some(c->ahead);
         update_channels(w.to, from, from_v, from_y, c, i, KL_TILE, n_vec);
+    }
     for (; w.to && i < c->K; i++)
         update_channels(w.to, from, from_v, from_y, c, i, 1, n_vec);
 }

@@ -11,25 +11,13 @@
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/vec/kda_solve.h"
 
-/* acc[r] += sum_i a[r][i] S[i], with a look at what is needed next every FETCH_EVERY channels. */
-enum { FETCH_EVERY = 16 };
-INLINE void add_state(vf acc[KL_TILE][2], const float *a, const float *S, const struct kl__kda_chunk *c, int n_vec)
-{
-    int i = 0;
-    for (; i + FETCH_EVERY <= c->K; i += FETCH_EVERY) {
-        kl__fetch_some(c->ahead);
-        add_channels_times_state(acc, a, c->ld, S, c->K, i, i + FETCH_EVERY, n_vec);
-    }
-    add_channels_times_state(acc, a, c->ld, S, c->K, i, c->K, n_vec);
-}
-
 INLINE void pseudo_values(float (*u)[2 * KL_LANES], const float *S, const struct kl__kda_chunk *c, const float *v,
                           ptrdiff_t ldv, kl_rule rule, int n_vec)
 {
     for (int t0 = 0; t0 < c->n; t0 += KL_TILE) {
         vf acc[KL_TILE][2] = {0};
         if (rule == KL_RULE_DELTA) {
-            add_state(acc, c->kd + t0 * c->ld, S, c, n_vec);
+            add_state(acc, c->kd + t0 * c->ld, c->ld, S, c->K, c->ahead, n_vec);
             add_pairs(acc, c->A + t0 * KL_CHUNK_MAX, (const float(*)[2 * KL_LANES])u, t0, n_vec);
         }
         solve_tile(acc, c, v, ldv, t0, rule, n_vec);
@@ -45,7 +33,7 @@ INLINE void outputs(float *o, ptrdiff_t ldo, const float *S, const struct kl__kd
 {
     for (int t0 = 0; t0 < c->n; t0 += KL_TILE) {
         vf acc[KL_TILE][2] = {0};
-        add_state(acc, c->qd + t0 * c->ld, S, c, n_vec);
+        add_state(acc, c->qd + t0 * c->ld, c->ld, S, c->K, c->ahead, n_vec);
         add_pairs(acc, c->P + t0 * KL_CHUNK_MAX, u, t0, n_vec);
         add_triangle(acc, c->P + t0 * KL_CHUNK_MAX + t0, u + t0, n_vec);
         store_rows(o + t0 * ldo, ldo, acc, c->n - t0, n_vec);

@@ -16,10 +16,10 @@ enum { PANEL = 2 * KL_BLOCK }; /* tokens of d_o and as many of du, side by side 
 /* How the scratch is cut.  Rows of tokens lie close together in it, which they do not in the tensors. */
 struct panels {
     ptrdiff_t n_column;
-    float *d_o, *du, *dv; /* [tokens][n_column] */
-    float *u_turned;      /* [group of 16 tokens][n_column][16] */
-    float *dod_turned;    /* [group][n_column][PANEL] */
-    float *dgamma;        /* [ld][KL_LANES] sums not yet added up across lanes */
+    float *d_o, *u, *du, *dv; /* [tokens][n_column] */
+    float *u_turned;          /* [group of 16 tokens][n_column][16] */
+    float *dod_turned;        /* [group][n_column][PANEL] */
+    float *dgamma;            /* [ld][KL_LANES] sums not yet added up across lanes */
 };
 
 static struct panels cut_scratch(float *scratch, int n, int n_slab)
@@ -28,7 +28,8 @@ static struct panels cut_scratch(float *scratch, int n, int n_slab)
     struct panels p = {.n_column = (ptrdiff_t)n_slab * KL_SLAB};
     size_t panel = rows * (size_t)p.n_column;
     p.d_o = scratch;
-    p.du = p.d_o + panel;
+    p.u = p.d_o + panel;
+    p.du = p.u + panel;
     p.dv = p.du + panel;
     p.u_turned = p.dv + panel;
     p.dod_turned = p.u_turned + panel;
@@ -103,6 +104,7 @@ static void writes_from_adjoint(float *dku, const float *D, const struct kl__kda
     for (int t = 0; t < c->n; t += KL_BLOCK)
         for (int i = 0; i < c->ld; i += KL_BLOCK) {
             _Alignas(64) float block[KL_BLOCK][PANEL];
+            kl__fetch_some(c->ahead);
             block_times_panel(block, D + (ptrdiff_t)i * KL_SLAB, KL_SLAB, (ptrdiff_t)c->K * KL_SLAB, n_slab,
                               p->u_turned + t * p->n_column, KL_BLOCK, at_most(c->K - i, KL_BLOCK), KL_BLOCK);
             store_turned(dku + t * c->ld + i, c->ld, (const float(*)[PANEL])block, 0, at_most(c->n - t, KL_BLOCK));
@@ -118,6 +120,7 @@ static void reads_from_state(struct kl__kda_chunk_bwd *b, const float *S, const 
         for (int i = 0; i < c->ld; i += KL_BLOCK) {
             _Alignas(64) float block[KL_BLOCK][PANEL];
             int n = at_most(c->n - t, KL_BLOCK);
+            kl__fetch_some(c->ahead);
             block_times_panel(block, S + (ptrdiff_t)i * KL_SLAB, KL_SLAB, (ptrdiff_t)c->K * KL_SLAB, n_slab,
                               p->dod_turned + 2 * t * p->n_column, PANEL, at_most(c->K - i, KL_BLOCK), PANEL);
             store_turned(b->dqd + t * c->ld + i, c->ld, (const float(*)[PANEL])block, 0, n);
@@ -126,16 +129,15 @@ static void reads_from_state(struct kl__kda_chunk_bwd *b, const float *S, const 
 }
 
 /* dP_ri = d_o_r . u_i, dA_ri = du_r . u_i (its factor comes later); blocks above the diagonal are left out. */
-static void pairs_of_tokens(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const float *u, ptrdiff_t ldu,
-                            const struct panels *p)
+static void pairs_of_tokens(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const struct panels *p)
 {
     int n_slab = (int)(p->n_column / KL_SLAB);
     for (int t = 0; t < c->n; t += KL_BLOCK)
         for (int i = 0; i <= t; i += KL_BLOCK) {
             _Alignas(64) float block[KL_BLOCK][PANEL];
             int n = at_most(c->n - t, KL_BLOCK);
-            block_times_panel(block, u + i * ldu, ldu, KL_SLAB, n_slab, p->dod_turned + 2 * t * p->n_column, PANEL,
-                              at_most(c->n - i, KL_BLOCK), PANEL);
+            block_times_panel(block, p->u + i * p->n_column, p->n_column, KL_SLAB, n_slab,
+                              p->dod_turned + 2 * t * p->n_column, PANEL, at_most(c->n - i, KL_BLOCK), PANEL);
             store_turned(b->dP + t * KL_CHUNK_MAX + i, KL_CHUNK_MAX, (const float(*)[PANEL])block, 0, n);
             store_turned(b->dA + t * KL_CHUNK_MAX + i, KL_CHUNK_MAX, (const float(*)[PANEL])block, KL_BLOCK, n);
         }
@@ -147,6 +149,7 @@ static void pairs_of_tokens(struct kl__kda_chunk_bwd *b, const struct kl__kda_ch
 INLINE void add_later_token(vf acc[KL_TILE][2], const struct kl__kda_chunk *c, int r, int t0, const vf d_o[2],
                             const vf dv[2], int n_row, kl_rule rule, int n_vec)
 {
+#pragma GCC unroll 8
     for (int i = 0; i < n_row; i++) {
         vf p = vset(c->P[r * KL_CHUNK_MAX + t0 + i]), a = vset(0);
         if (rule == KL_RULE_DELTA)
@@ -159,20 +162,23 @@ INLINE void add_later_token(vf acc[KL_TILE][2], const struct kl__kda_chunk *c, i
     }
 }
 
-/* As add_rows_times_state, D being what it multiplies; on the way, dgamma_i += D_i . S_i, lane by lane. */
-INLINE void add_rows_times_adjoint(vf acc[KL_TILE][2], const float *a, ptrdiff_t lda, const float *D, const float *S,
-                                   float *dgamma, int K, int n_vec)
+/* As add_state, D being what it multiplies; on the way, dgamma_i += D_i . S_i, lane by lane. */
+INLINE void add_adjoint(vf acc[KL_TILE][2], const struct kl__kda_chunk *c, const float *D, const float *S,
+                        float *dgamma, int n_vec)
 {
-    ptrdiff_t second = column_offset(K, n_vec - 1);
-    for (int i = 0; i < K; i++) {
+    ptrdiff_t second = column_offset(c->K, n_vec - 1);
+    for (int i = 0; i < c->K; i++) {
         ptrdiff_t at = (ptrdiff_t)i * KL_SLAB;
         vf x0 = vload(D + at), x1 = vload(D + at + second), sum = vload(dgamma + i * KL_LANES);
+        if (i % FETCH_EVERY == 0)
+            kl__fetch_some(c->ahead);
         sum += x0 * vload(S + at);
         if (n_vec == 2)
             sum += x1 * vload(S + at + second);
         vstore(dgamma + i * KL_LANES, sum);
+#pragma GCC unroll 8
         for (int r = 0; r < KL_TILE; r++) {
-            vf f = vset(a[r * lda + i]);
+            vf f = vset(c->ku[r * c->ld + i]);
             acc[r][0] += f * x0;
             if (n_vec == 2)
                 acc[r][1] += f * x1;
@@ -180,45 +186,51 @@ INLINE void add_rows_times_adjoint(vf acc[KL_TILE][2], const float *a, ptrdiff_t
     }
 }
 
+/* Tokens t0 + n_row - 1 down to t0 of a tile: acc is what the tokens after the tile and D want of them. */
+INLINE void finish_tile(vf acc[KL_TILE][2], float *dv_out, ptrdiff_t lddv, const struct panels *p, ptrdiff_t at,
+                        const struct kl__kda_chunk *c, int t0, int n_row, kl_rule rule, int n_vec)
+{
+    ptrdiff_t ld = p->n_column;
+#pragma GCC unroll 8
+    for (int i = n_row - 1; i >= 0; i--) {
+        int r = t0 + i;
+        vf x[2], y[2];
+        for (int j = 0; j < n_vec; j++) {
+            x[j] = vload(p->d_o + r * ld + at + j * KL_LANES);
+            acc[i][j] += vset(c->P[r * KL_CHUNK_MAX + r]) * x[j];
+            y[j] = c->beta[r] * acc[i][j];
+            vstore(p->du + r * ld + at + j * KL_LANES, acc[i][j]);
+            vstore(p->dv + r * ld + at + j * KL_LANES, y[j]);
+            vstore(dv_out + r * lddv + at + j * KL_LANES, y[j]);
+        }
+        add_later_token(acc, c, r, t0, x, y, i, rule, n_vec);
+    }
+}
+
 /* du and dv of the group of columns from `at` on, and its part of dgamma. */
 INLINE void value_columns(float *dv_out, ptrdiff_t lddv, const struct panels *p, ptrdiff_t at, const float *D,
                           const float *S, const struct kl__kda_chunk *c, kl_rule rule, int n_vec)
 {
-    ptrdiff_t ld = p->n_column;
-    float *du = p->du + at, *dv = p->dv + at;
-    const float *d_o = p->d_o + at;
     D += at * c->K;
     S += at * c->K;
-    dv_out += at;
     for (int t0 = (c->n - 1) / KL_TILE * KL_TILE; t0 >= 0; t0 -= KL_TILE) {
         vf acc[KL_TILE][2] = {0};
         if (t0 == 0)
-            add_rows_times_adjoint(acc, c->ku, c->ld, D, S, p->dgamma, c->K, n_vec);
+            add_adjoint(acc, c, D, S, p->dgamma, n_vec);
         else
-            add_rows_times_state(acc, c->ku + t0 * c->ld, c->ld, D, c->K, n_vec);
+            add_state(acc, c->ku + t0 * c->ld, c->ld, D, c->K, c->ahead, n_vec);
         for (int r = t0 + KL_TILE; r < c->n; r++) {
             vf x[2], y[2];
             for (int j = 0; j < n_vec; j++) {
-                x[j] = vload(d_o + r * ld + j * KL_LANES);
-                y[j] = vload(dv + r * ld + j * KL_LANES);
+                x[j] = vload(p->d_o + r * p->n_column + at + j * KL_LANES);
+                y[j] = vload(p->dv + r * p->n_column + at + j * KL_LANES);
             }
             add_later_token(acc, c, r, t0, x, y, KL_TILE, rule, n_vec);
         }
-        for (int i = KL_TILE - 1; i >= 0; i--) {
-            int r = t0 + i;
-            if (r >= c->n)
-                continue;
-            vf x[2], y[2];
-            for (int j = 0; j < n_vec; j++) {
-                x[j] = vload(d_o + r * ld + j * KL_LANES);
-                acc[i][j] += vset(c->P[r * KL_CHUNK_MAX + r]) * x[j];
-                y[j] = c->beta[r] * acc[i][j];
-                vstore(du + r * ld + j * KL_LANES, acc[i][j]);
-                vstore(dv + r * ld + j * KL_LANES, y[j]);
-                vstore(dv_out + r * lddv + j * KL_LANES, y[j]);
-            }
-            add_later_token(acc, c, r, t0, x, y, i, rule, n_vec);
-        }
+        if (c->n - t0 >= KL_TILE)
+            finish_tile(acc, dv_out, lddv, p, at, c, t0, KL_TILE, rule, n_vec);
+        else
+            finish_tile(acc, dv_out, lddv, p, at, c, t0, c->n - t0, rule, n_vec);
     }
 }
 
@@ -261,9 +273,12 @@ INLINE void update_columns(float *D, const struct kl__kda_chunk *c, const struct
         }
     D += at * c->K;
     int i = 0;
-    for (; i + KL_TILE <= c->K; i += KL_TILE)
+    for (; i + KL_TILE <= c->K; i += KL_TILE) {
+        if (i % FETCH_EVERY == 0)
+            kl__fetch_some(c->ahead);
         update_channels(D, c, i, (const float(*)[2 * KL_LANES]) x, (const float(*)[2 * KL_LANES]) y, rule, KL_TILE,
                         n_vec);
+    }
     for (; i < c->K; i++)
         update_channels(D, c, i, (const float(*)[2 * KL_LANES]) x, (const float(*)[2 * KL_LANES]) y, rule, 1, n_vec);
 }
@@ -279,40 +294,35 @@ static void add_up(float *to, const float *from)
     vstore(to, sum_each(x));
 }
 
-/* dbeta_r = du_r . e_r with the parts of e = v - kd S - A u; then dkd and dA get their factor -beta_r. */
+/* dbeta_r; then dkd and dA get their factor -beta_r. */
 INLINE void finish_row(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, int r, const float *du,
-                       const float *v, ptrdiff_t n_column, kl_rule rule)
+                       const float *e, ptrdiff_t n_column, kl_rule rule)
 {
     vf sum = {0};
-    float *dkd = b->dkd + r * c->ld, *dA = b->dA + r * KL_CHUNK_MAX, pairs = 0;
-    const float *kd = c->kd + r * c->ld, *A = c->A + r * KL_CHUNK_MAX;
+    float *dkd = b->dkd + r * c->ld, *dA = b->dA + r * KL_CHUNK_MAX, factor = -c->beta[r];
     for (ptrdiff_t j = 0; j < n_column; j += KL_LANES)
-        sum += vload(du + j) * vload(v + j);
-    for (ptrdiff_t j = 0; j < c->ld; j += KL_LANES) {
-        vf x = rule == KL_RULE_DELTA ? vload(dkd + j) : vset(0);
-        if (rule == KL_RULE_DELTA)
-            sum -= vload(kd + j) * x;
-        vstore(dkd + j, -c->beta[r] * x);
-    }
-    for (int i = 0; i < r; i++) {
-        if (rule == KL_RULE_DELTA)
-            pairs += A[i] * dA[i];
-        dA[i] = rule == KL_RULE_DELTA ? -c->beta[r] * dA[i] : 0;
-    }
-    b->dbeta[r] = vsum(sum) - pairs;
+        sum += vload(du + j) * vload(e + j);
+    b->dbeta[r] = vsum(sum);
+    for (ptrdiff_t j = 0; j < c->ld; j += KL_LANES)
+        vstore(dkd + j, rule == KL_RULE_DELTA ? factor * vload(dkd + j) : vset(0));
+    for (int i = 0; i < r; i++)
+        dA[i] = rule == KL_RULE_DELTA ? factor * dA[i] : 0;
 }
 
 INLINE void run(float *D, struct kl__kda_chunk_bwd *b, float *dv, ptrdiff_t lddv, const float *S,
-                const struct kl__kda_chunk *c, const float *u, ptrdiff_t ldu, const float *v, ptrdiff_t ldv,
-                const float *d_o, ptrdiff_t lddo, int n_slab, kl_rule rule)
+                const struct kl__kda_chunk *c, const float *e, ptrdiff_t lde, const float *d_o, ptrdiff_t lddo,
+                int n_slab, kl_rule rule)
 {
     struct panels p = cut_scratch(b->scratch, c->n, n_slab);
     for (int r = 0; r < c->n; r++)
-        for (ptrdiff_t j = 0; j < p.n_column; j += KL_LANES)
+        for (ptrdiff_t j = 0; j < p.n_column; j += KL_LANES) {
             vstore(p.d_o + r * p.n_column + j, vload(d_o + r * lddo + j));
+            vstore(p.u + r * p.n_column + j, c->beta[r] * vload(e + r * lde + j));
+        }
     for (int t = 0; t < c->n; t += KL_BLOCK) {
-        turn_rows(p.u_turned + t * p.n_column, KL_BLOCK, u + t * ldu, ldu, c->n - t, p.n_column);
-        turn_rows(p.dod_turned + 2 * t * p.n_column, PANEL, p.d_o + t * p.n_column, p.n_column, c->n - t, p.n_column);
+        ptrdiff_t at = t * p.n_column;
+        turn_rows(p.u_turned + at, KL_BLOCK, p.u + at, p.n_column, c->n - t, p.n_column);
+        turn_rows(p.dod_turned + 2 * at, PANEL, p.d_o + at, p.n_column, c->n - t, p.n_column);
     }
     writes_from_adjoint(b->dku, D, c, &p);
     for (ptrdiff_t i = 0; i < c->ld * KL_LANES; i += KL_LANES)
@@ -328,21 +338,21 @@ INLINE void run(float *D, struct kl__kda_chunk_bwd *b, float *dv, ptrdiff_t lddv
         turn_rows(p.dod_turned + 2 * t * p.n_column + KL_BLOCK, PANEL, p.du + t * p.n_column, p.n_column, c->n - t,
                   p.n_column);
     reads_from_state(b, S, c, &p);
-    pairs_of_tokens(b, c, u, ldu, &p);
+    pairs_of_tokens(b, c, &p);
     for (at = 0; at + 2 * KL_LANES <= p.n_column; at += 2 * KL_LANES)
         update_columns(D, c, &p, at, rule, 2);
     if (at < p.n_column)
         update_columns(D, c, &p, at, rule, 1);
     for (int r = 0; r < c->n; r++)
-        finish_row(b, c, r, p.du + r * p.n_column, v + r * ldv, p.n_column, rule);
+        finish_row(b, c, r, p.du + r * p.n_column, e + r * lde, p.n_column, rule);
 }
 
 void KL_VARIANT(kda_slabs_bwd)(float *D, struct kl__kda_chunk_bwd *b, float *dv, ptrdiff_t lddv, const float *S,
-                               const struct kl__kda_chunk *c, const float *u, ptrdiff_t ldu, const float *v,
-                               ptrdiff_t ldv, const float *d_o, ptrdiff_t lddo, int n_slab, kl_rule rule)
+                               const struct kl__kda_chunk *c, const float *e, ptrdiff_t lde, const float *d_o,
+                               ptrdiff_t lddo, int n_slab, kl_rule rule)
 {
     if (rule == KL_RULE_DELTA)
-        run(D, b, dv, lddv, S, c, u, ldu, v, ldv, d_o, lddo, n_slab, KL_RULE_DELTA);
+        run(D, b, dv, lddv, S, c, e, lde, d_o, lddo, n_slab, KL_RULE_DELTA);
     else
-        run(D, b, dv, lddv, S, c, u, ldu, v, ldv, d_o, lddo, n_slab, KL_RULE_ADD);
+        run(D, b, dv, lddv, S, c, e, lde, d_o, lddo, n_slab, KL_RULE_ADD);
 }

@@ -41,6 +41,19 @@ INLINE void add_rows_times_state(vf acc[KL_TILE][2], const float *a, ptrdiff_t l
     add_channels_times_state(acc, a, lda, S, K, 0, K, n_vec);
 }
 
+/* The same, with a look at what is needed next every FETCH_EVERY channels. */
+enum { FETCH_EVERY = 16 };
+INLINE void add_state(vf acc[KL_TILE][2], const float *a, ptrdiff_t lda, const float *S, int K, struct kl__ahead *ahead,
+                      int n_vec)
+{
+    int i = 0;
+    for (; i + FETCH_EVERY <= K; i += FETCH_EVERY) {
+        kl__fetch_some(ahead);
+        add_channels_times_state(acc, a, lda, S, K, i, i + FETCH_EVERY, n_vec);
+    }
+    add_channels_times_state(acc, a, lda, S, K, i, K, n_vec);
+}
+
 /* acc[r] += sum_{i<n} m[r][i] u[i]; rows of m are KL_CHUNK_MAX apart. */
 INLINE void add_pairs(vf acc[KL_TILE][2], const float *m, const float (*u)[2 * KL_LANES], int n, int n_vec)
 {
