@@ -483,7 +483,7 @@ typedef enum kl_score {
     KL_SCORE_SOFTMAX,
 } kl_score;
 
-/** Chooses experts.  s = score(logits); choice by s + bias (the bias moves the choice, never the weight):
+/** Chooses experts.  s = score(logits); choice by s + bias (the bias moves the choice, and the weight only with `weight_biased`):
  *  with n_group > 1 a group's rank is the sum of its two best (s + bias), only the experts of the `topk_group` best
  *  groups are eligible; then the `topk` best experts, best first; ties to the lower id, among groups as well.
  *  weight = s of the chosen, divided by their sum (+ 1e-20) with `renormalise`, times `scale`.
@@ -505,7 +505,8 @@ typedef struct kl_router_args {
     int n_group;    /* 0 or 1: no groups; else divides E, with at least 2 experts a group */
     int topk_group; /* 1 .. n_group; not looked at without groups */
     bool renormalise;
-    float scale; /* 0: 1 */
+    bool weight_biased; /* weights from s + bias: what the code beside the released weights computes */
+    float scale;        /* 0: 1 */
     kl_workspace work;
 } kl_router_args;
 
@@ -514,7 +515,7 @@ KL_API kl_status kl_router(const kl_backend *backend, const kl_router_args *args
 
 /** Gradient of kl_router with the choice held fixed; the bias has none.  An id outside 0 .. E-1 is KL_ERR_ARGUMENT. */
 typedef struct kl_router_bwd_args {
-    kl_router_args fwd;  /* with id as the forward left it; weight and bias are not looked at */
+    kl_router_args fwd;  /* with id as the forward left it; weight is not looked at, nor is bias without weight_biased */
     kl_tensor d_weight;  /* [T][topk] f32 */
     kl_tensor d_logits;  /* out [T][E] f32 */
     kl_workspace work;

@@ -150,10 +150,11 @@ static void forward_row(const void *arg, int64_t t, int64_t head, float *scratch
     int32_t *id = kl__row(a->id, t);
     choose(a, n_expert, id, scratch);
     float factor = scale_of(a) * spoilt, *weight = kl__row(a->weight, t);
+    const float *from = a->weight_biased ? rank : s;
     if (a->renormalise)
-        factor /= sum_of_chosen(a, s, id) + TINY;
+        factor /= sum_of_chosen(a, from, id) + TINY;
     for (int j = 0; j < a->topk; j++)
-        weight[j] = s[id[j]] * factor;
+        weight[j] = from[id[j]] * factor;
 }
 
 static struct kl__rows rows_of(const kl_router_args *a)
@@ -176,7 +177,7 @@ size_t kl__cpu_router_workspace(const kl_backend *be, const kl_router_args *a)
 
 /* ---------------------------------------------------------------------------------------------------- backward -- */
 
-/* d_s, with the choice held: w_j = scale s_j / (S + TINY), S the sum of the chosen, so
+/* d_s, with the choice held and s what weights come from: w_j = scale s_j / (S + TINY), S the sum of the chosen, so
  *      ds_j = scale / (S + TINY) (dw_j - sum_i dw_i s_i / (S + TINY))
  * Added up per expert in the order of j, in case an expert was chosen twice. */
 static void backward_weights(const kl_router_args *a, float *ds, const float *dw, const float *s, const int32_t *id)
@@ -200,10 +201,13 @@ static void backward_row(const void *arg, int64_t t, int64_t head, float *scratc
     const kl_router_args *a = job->fwd;
     int64_t n_expert = job->n_expert;
     const int32_t *id = kl__row(a->id, t);
-    float *s = scratch, *ds = kl__row(job->bwd->d_logits, t);
+    const float *bias = a->weight_biased && kl__present(a->bias) ? a->bias.data : NULL;
+    float *s = scratch, *from = scratch + n_expert, *ds = kl__row(job->bwd->d_logits, t);
     float spoilt = score(a, s, kl__row(a->logits, t), n_expert), mean = 0;
+    for (int64_t e = 0; e < n_expert; e++)
+        from[e] = bias ? s[e] + bias[e] : s[e];
     memset(ds, 0, (size_t)n_expert * sizeof *ds);
-    backward_weights(a, ds, kl__row(job->bwd->d_weight, t), s, id);
+    backward_weights(a, ds, kl__row(job->bwd->d_weight, t), from, id);
     if (a->score == KL_SCORE_SOFTMAX)
         for (int64_t e = 0; e < n_expert; e++)
             mean += ds[e] * s[e];
@@ -215,11 +219,11 @@ kl_status kl__cpu_router_bwd(const kl_backend *be, const kl_router_bwd_args *a, 
 {
     (void)err;
     struct job job = {.fwd = &a->fwd, .bwd = a, .n_expert = a->fwd.logits.dim[1]};
-    kl__for_rows(be, rows_of(&a->fwd), a->work, 1, job.n_expert, backward_row, &job);
+    kl__for_rows(be, rows_of(&a->fwd), a->work, 2, job.n_expert, backward_row, &job);
     return KL_OK;
 }
 
 size_t kl__cpu_router_bwd_workspace(const kl_backend *be, const kl_router_bwd_args *a)
 {
-    return kl__scratch_workspace(be, 1, a->fwd.logits.dim[1]);
+    return kl__scratch_workspace(be, 2, a->fwd.logits.dim[1]);
 }

@@ -34,6 +34,7 @@ static kl_status route(struct kl__walk *w, const struct kl__layer *l, kl_tensor 
                                   .n_group = c->n_group > 1 ? c->n_group : 0,
                                   .topk_group = c->topk_group,
                                   .renormalise = c->router_renormalise && c->n_expert_used > 1,
+                                  .weight_biased = c->router_weight_biased,
                                   .scale = c->router_scale,
                               });
 }

@@ -81,6 +81,8 @@ static void check_row(const kl_router_args *a, int t)
     if (a->n_group > 1)
         close_groups(expert, n, a->n_group, a->topk_group);
     qsort(expert, (size_t)n, sizeof *expert, by_rank);
+    for (int e = 0; e < n && a->weight_biased && bias; e++)
+        s[e] += bias[e];
     for (int j = 0; j < a->topk; j++)
         sum += s[expert[j].index];
     for (int j = 0; j < a->topk; j++) {
@@ -113,13 +115,16 @@ static void agrees_with_sorting(void **state)
     kt_rng r = {1};
     for (int l = 0; kt_level(l); l++)
         for (int i = 0; i < 6; i++)
-            for (int setting = 0; setting < 8; setting++) {
+            for (int setting = 0; setting < 16; setting++) {
                 float *bias = setting & 1 ? kt_normals(&r, E, setting & 2 ? 3 : 0.05f) : NULL;
+                for (int e = 0; bias && setting & 8 && e < E; e++)
+                    bias[e] = fabsf(bias[e]); /* sums of biased weights stay away from 0 */
                 kl_router_args a = released(distinct_logits(&r, E), bias);
                 a.n_group = groups[i].n_group;
                 a.topk_group = groups[i].topk_group;
                 a.score = setting & 2 ? KL_SCORE_SOFTMAX : KL_SCORE_SIGMOID;
                 a.renormalise = setting & 4;
+                a.weight_biased = setting & 8;
                 a.scale = setting & 4 ? 2.446f : 0;
                 run(kt_backend(kt_level(l), 1 + setting % 3), a);
                 for (int t = 0; t < T; t++)
@@ -272,6 +277,8 @@ static void weights64(double *w, const kl_router_args *a, const float *logit, co
 {
     double s[E], sum = 0;
     scores64(s, logit, a->score, E);
+    for (int e = 0; e < E && a->weight_biased; e++)
+        s[e] += ((const float *)a->bias.data)[e];
     for (int j = 0; j < K; j++)
         sum += s[chosen[j]];
     for (int j = 0; j < K; j++)
@@ -309,18 +316,21 @@ static void gradients(void **state)
 {
     (void)state;
     kt_rng r = {5};
-    for (int setting = 0; setting < 4; setting++) {
+    for (int setting = 0; setting < 8; setting++) {
         float *logits = kt_normals(&r, T * E, 1.5f), *dw = kt_normals(&r, T * K, 1), *first = NULL;
         kl_router_args a = released(logits, kt_normals(&r, E, 0.1f));
         a.score = setting & 1 ? KL_SCORE_SOFTMAX : KL_SCORE_SIGMOID;
         a.renormalise = setting & 2;
+        a.weight_biased = setting & 4;
         run(kt_backend("ref", 1), a);
         for (int l = 0; kt_level(l); l++)
             for (int threads = 1; threads <= 3; threads++) {
                 float *dz = kt_floats(T * E);
                 kl_router_bwd_args b = {
                     .fwd = a, .d_weight = kl_view2(dw, KL_F32, T, K), .d_logits = kl_view2(dz, KL_F32, T, E)};
-                b.fwd.weight = b.fwd.bias = (kl_tensor){0};
+                b.fwd.weight = (kl_tensor){0};
+                if (!a.weight_biased)
+                    b.fwd.bias = (kl_tensor){0};
                 run_bwd(kt_backend(kt_level(l), threads), b);
                 first = first ? first : dz;
                 kt_assert_same_bits("d_logits", dz, first, T * E * sizeof *dz);
