@@ -536,6 +536,44 @@ KL_API const char *kl_preset_name(int i);
 KL_API kl_status kl_model_init(const char *path, const kl_config *config, uint64_t seed, const kl_file_options *options,
                                kl_error *err);
 
+/* -------------------------------------------------------------------------------------------- prefix cache -- */
+
+/** What prompts left behind, so that the beginning they share with the next one is not read twice.  One per engine. */
+typedef struct kl_prefix kl_prefix;
+
+typedef struct kl_prefix_options {
+    int64_t bytes; /* most bytes of checkpoints and of latent pages that only the cache holds; 0: a quarter of memory */
+} kl_prefix_options;
+
+/** Errors: KL_ERR_ARGUMENT (the engine has one already), KL_ERR_MEMORY. */
+KL_API kl_status kl_prefix_open(kl_prefix **prefix, kl_engine *engine, const kl_prefix_options *options, kl_error *err);
+/** Before its engine.  NULL is allowed. */
+KL_API void kl_prefix_close(kl_prefix *prefix);
+
+/** What the cache did for one prompt. */
+typedef struct kl_prefix_report {
+    int64_t matched; /* tokens whose blocks are in the cache */
+    int64_t reused;  /* tokens that were not read again: up to the deepest checkpoint among those */
+    int64_t read;    /* tokens that were */
+} kl_prefix_report;
+
+/** Reads a prompt through the cache: the session, which must be empty, continues where the deepest checkpoint on the
+ *  prompt's path lies and reads the rest; new checkpoints are kept at the last full block before the prompt's end, at
+ *  positions 64, 128, 256, 512, ... and at `mark` (turn boundaries, ascending; each rounded down to a block).
+ *  The session and `logits` have the bits of kl_prefill.  `space` separates users: prompts see only their own.
+ *  Errors: as kl_prefill.   [T: engine/prefix] */
+KL_API kl_status kl_prefix_prefill(kl_prefix *prefix, kl_session *session, uint64_t space, const int32_t *token,
+                                   int64_t n_token, const int64_t *mark, int n_mark, float *logits,
+                                   kl_prefix_report *report, kl_progress_fn *progress, void *user, kl_error *err);
+
+typedef struct kl_prefix_state {
+    int64_t bytes, most_bytes; /* held, and the budget */
+    int64_t n_block, n_checkpoint;
+} kl_prefix_state;
+KL_API kl_prefix_state kl_prefix_state_of(const kl_prefix *prefix);
+/** Forgets everything. */
+KL_API void kl_prefix_clear(kl_prefix *prefix);
+
 #ifdef __cplusplus
 }
 #endif

@@ -13,6 +13,7 @@ struct kl_engine {
     kl_cache_type cache_type;
     int max_token, max_span;
     size_t fixed_bytes;
+    struct kl_prefix *prefix; /* NULL: none is open */
 
     /* Memory of a step: one block, carved once. */
     void *memory;

@@ -54,9 +54,16 @@ void kl__pages_close(struct kl__pages *p)
     *p = (struct kl__pages){0};
 }
 
+static bool is_full(const struct kl__pages *p)
+{
+    return p->n_free == 0 && p->n_fresh == p->n_page;
+}
+
 int32_t kl__pages_take(struct kl__pages *p)
 {
     int32_t page = -1;
+    while (is_full(p) && p->give_up && p->give_up(p->user))
+        ;
     if (p->n_free > 0) {
         page = p->free[--p->n_free];
         memset(kl__page_at(p, page), 0, (size_t)p->page_bytes); /* nothing of one sequence gets into another's file */

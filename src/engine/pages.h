@@ -17,6 +17,9 @@ struct kl__pages {
     int32_t n_free;
     int32_t *reference; /* [n_page] */
     int32_t *free;      /* [n_free] of the pages below n_fresh */
+    /** Asked for a page when all are in use: drops what can be done without; false when that is nothing. */
+    bool (*give_up)(void *user);
+    void *user;
 };
 
 /** `budget` bytes at most; 0: as many as the machine has memory.  Errors: KL_ERR_MEMORY, KL_ERR_ARGUMENT. */

@@ -55,12 +55,18 @@ static bool grow(int32_t **list, int64_t *room, int64_t n, const kl_allocator *a
     return true;
 }
 
+kl_status kl__timeline_room(struct kl__timeline *t, int64_t length, kl_error *err)
+{
+    if (grow(&t->token, &t->n_token_room, length, t->alloc) &&
+        grow(&t->page, &t->n_page_room, kl__timeline_pages(t, length), t->alloc))
+        return KL_OK;
+    return kl__fail(err, KL_ERR_MEMORY, "no memory for a list of %lld tokens", (long long)length);
+}
+
 kl_status kl__timeline_reserve(struct kl__timeline *t, int64_t n_token, kl_error *err)
 {
     int64_t n_page = kl__timeline_pages(t, t->length + n_token);
-    if (!grow(&t->token, &t->n_token_room, t->length + n_token, t->alloc) ||
-        !grow(&t->page, &t->n_page_room, n_page, t->alloc))
-        return kl__fail(err, KL_ERR_MEMORY, "no memory for a list of %lld tokens", (long long)(t->length + n_token));
+    KL_TRY(kl__timeline_room(t, t->length + n_token, err));
     while (t->n_page < n_page) {
         int32_t page = kl__pages_take(t->pages);
         if (page < 0) {
@@ -83,9 +89,7 @@ void kl__timeline_trim(struct kl__timeline *t)
 static kl_status copy_pages(struct kl__timeline *to, const struct kl__timeline *from, kl_error *err)
 {
     int64_t n_full = from->pages->page_bytes ? from->length / KL_PAGE_TOKENS : 0;
-    if (!grow(&to->page, &to->n_page_room, kl__timeline_pages(from, from->length), to->alloc) ||
-        !grow(&to->token, &to->n_token_room, from->length, to->alloc))
-        return kl__fail(err, KL_ERR_MEMORY, "no memory for a list of %lld tokens", (long long)from->length);
+    KL_TRY(kl__timeline_room(to, from->length, err));
     for (; to->n_page < n_full; to->n_page++) {
         to->page[to->n_page] = from->page[to->n_page];
         kl__pages_share(to->pages, from->page[to->n_page]);

@@ -26,6 +26,8 @@ void kl__timeline_reset(struct kl__timeline *t);
 
 /** Pages that `length` tokens need. */
 int64_t kl__timeline_pages(const struct kl__timeline *t, int64_t length);
+/** Room in the lists for `length` tokens, without pages.  Errors: KL_ERR_MEMORY. */
+kl_status kl__timeline_room(struct kl__timeline *t, int64_t length, kl_error *err);
 /** Room for `n_token` more tokens, pages included.  On failure nothing has changed.
  *  Errors: KL_ERR_MEMORY (also when the budget of pages is spent). */
 kl_status kl__timeline_reserve(struct kl__timeline *t, int64_t n_token, kl_error *err);
