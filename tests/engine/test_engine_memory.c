@@ -2,7 +2,7 @@
  * allocation may fail. */
 #include "support/tiny.h"
 
-#include <string.h>
+#include <stdio.h>
 
 /* The released geometry, without its weights: bytes of model.md's table. */
 static void released_geometry(void **state)
@@ -90,7 +90,8 @@ static void warm_steps_allocate_nothing(void **state)
     kl_model *model;
     kl_engine *engine;
     kl_session *s;
-    KT_OK(kl_model_open(&model, kt_tiny("q4_k"), &(kl_model_options){.backend = kt_backend("native", 2)}, KT_ERR));
+    KT_OK(
+        kl_model_open(&model, kt_tiny("q4_k"), &(kl_model_options){.backend = kt_backend(kt_best_level(), 2)}, KT_ERR));
     KT_OK(kl_engine_open(&engine, model, &(kl_engine_options){.alloc = &heap.alloc}, KT_ERR));
     KT_OK(kl_session_open(&s, engine, KT_ERR));
     kt_rng r = {3};
@@ -118,7 +119,8 @@ static kl_status everything(const kl_allocator *alloc, const char *path, kl_erro
     kl_session *s = NULL, *copy = NULL, *loaded = NULL;
     kl_checkpoint *c = NULL;
     const int32_t token[3] = {1, 2, 3};
-    kl_status status = kl_model_open(&model, path, &(kl_model_options){kt_backend("native", 1), alloc, false}, err);
+    kl_status status =
+        kl_model_open(&model, path, &(kl_model_options){kt_backend(kt_best_level(), 1), alloc, false}, err);
     if (status == KL_OK)
         status = kl_engine_open(&engine, model, &(kl_engine_options){.alloc = alloc, .cache_bytes = 1 << 24}, err);
     if (status == KL_OK)
@@ -147,7 +149,8 @@ static kl_status everything(const kl_allocator *alloc, const char *path, kl_erro
 static void each_allocation_fails(void **state)
 {
     (void)state;
-    const char *path = kt_tiny("q8_0");
+    char path[256];
+    snprintf(path, sizeof path, "%s", kt_tiny("q8_0")); /* kt_path() keeps only the last few */
     for (int fail_at = 1;; fail_at++) {
         struct kt_heap heap;
         kl_error err = {0};
@@ -158,8 +161,8 @@ static void each_allocation_fails(void **state)
             assert_true(heap.n_call < fail_at);
             break;
         }
-        assert_int_equal(status, KL_ERR_MEMORY);
-        assert_true(err.text[0]);
+        if (status != KL_ERR_MEMORY || !err.text[0])
+            fail_msg("allocation %d: %s (%s)", fail_at, kl_status_name(status), err.text);
     }
     kt_free_all();
 }

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { N_TURN = 12, MOST = 900 };
+enum { N_TURN = 12, MOST = 600 };
 
 struct bench {
     struct kt_engine cached, cold;
@@ -84,15 +84,15 @@ static void edits_and_marks(void **state)
     kt_rng r = {2};
     int32_t *token = kt_tokens(&r, MOST, b.cold.n_vocab);
     const int64_t mark[] = {200, 400};
-    compare(&b, 0, token, 700, mark, 2);
+    compare(&b, 0, token, 590, mark, 2);
     token[450]++;
     token[450] %= b.cold.n_vocab;
-    kl_prefix_report report = compare(&b, 0, token, 700, NULL, 0);
+    kl_prefix_report report = compare(&b, 0, token, 590, NULL, 0);
     assert_int_equal(report.matched, 448);
     assert_int_equal(report.reused, 384);
     token[210]++;
     token[210] %= b.cold.n_vocab;
-    assert_int_equal(compare(&b, 0, token, 700, NULL, 0).reused, 192);
+    assert_int_equal(compare(&b, 0, token, 590, NULL, 0).reused, 192);
     close_bench(&b);
     kt_free_all();
 }
@@ -112,7 +112,7 @@ static void random_prompts(void **state)
         kt_rng r = {(uint64_t)round + 3};
         int32_t *token = kt_tokens(&r, MOST, b.cold.n_vocab);
         int64_t reused = 0;
-        for (int i = 0; i < 60; i++) {
+        for (int i = 0; i < 30; i++) {
             int64_t n = 1 + kt_below(&r, MOST);
             if (i % 3 == 0) {
                 int64_t at = kt_below(&r, MOST);

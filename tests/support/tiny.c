@@ -20,10 +20,23 @@ const char *kt_tiny(const char *type)
     return kt_made(name, &c, type);
 }
 
+const char *kt_best_level(void)
+{
+    int i = 0;
+    while (kt_level(i + 1))
+        i++;
+    return kt_level(i);
+}
+
 struct kt_engine kt_open_engine(const char *p, int n_thread, const kl_engine_options *options)
 {
+    return kt_open_engine_at(kt_best_level(), p, n_thread, options);
+}
+
+struct kt_engine kt_open_engine_at(const char *level, const char *p, int n_thread, const kl_engine_options *options)
+{
     struct kt_engine e;
-    KT_OK(kl_model_open(&e.model, p, &(kl_model_options){.backend = kt_backend("native", n_thread)}, KT_ERR));
+    KT_OK(kl_model_open(&e.model, p, &(kl_model_options){.backend = kt_backend(level, n_thread)}, KT_ERR));
     KT_OK(kl_engine_open(&e.engine, e.model, options, KT_ERR));
     e.n_vocab = kl_model_config(e.model)->n_vocab;
     return e;

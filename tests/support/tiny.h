@@ -19,6 +19,10 @@ struct kt_engine {
 };
 /** Opens `path` on `n_thread` threads with the best instruction set. */
 struct kt_engine kt_open_engine(const char *path, int n_thread, const kl_engine_options *options);
+/** The same at a level of kt_level(). */
+struct kt_engine kt_open_engine_at(const char *level, const char *path, int n_thread, const kl_engine_options *options);
+/** The best level of this machine. */
+const char *kt_best_level(void);
 void kt_close_engine(struct kt_engine *e);
 
 /** [n] token ids, drawn. */
