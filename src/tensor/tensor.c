@@ -32,11 +32,27 @@ static size_t span_bytes(kl_tensor t)
     return (size_t)((t.dim[0] - 1) * kl__pitch(t) + kl__row_elements(t)) * kl_dtype_bytes(t.dtype);
 }
 
+static size_t row_bytes(kl_tensor t)
+{
+    return (size_t)kl__row_elements(t) * kl_dtype_bytes(t.dtype);
+}
+
+/* Rows of one lie in the gaps of the other: columns of the same wider rows. */
+static bool beside(kl_tensor a, kl_tensor b)
+{
+    size_t pitch = (size_t)kl__pitch(a) * kl_dtype_bytes(a.dtype);
+    if (pitch != (size_t)kl__pitch(b) * kl_dtype_bytes(b.dtype))
+        return false;
+    uintptr_t pa = (uintptr_t)a.data, pb = (uintptr_t)b.data;
+    size_t from = pb >= pa ? (pb - pa) % pitch : (pitch - (pa - pb) % pitch) % pitch;
+    return from >= row_bytes(a) && from + row_bytes(b) <= pitch;
+}
+
 bool kl__overlap(kl_tensor a, kl_tensor b)
 {
     size_t na = span_bytes(a), nb = span_bytes(b);
     uintptr_t pa = (uintptr_t)a.data, pb = (uintptr_t)b.data;
-    return na && nb && pa < pb + nb && pb < pa + na;
+    return na && nb && pa < pb + nb && pb < pa + na && !beside(a, b);
 }
 
 bool kl__same(kl_tensor a, kl_tensor b)

@@ -30,7 +30,8 @@ static inline kl_tensor kl__columns(kl_tensor t, int64_t first, int64_t n)
     t.dim[1] = n;
     return t;
 }
-/** True when the two views share at least one byte (of their spans: the gaps of a pitch count). */
+/** True when the two views share at least one byte.  The gaps of a pitch count, unless both have the same pitch and
+ *  each lies in the gaps of the other: columns of the same wider rows share nothing. */
 bool kl__overlap(kl_tensor a, kl_tensor b);
 /** True when the two views are the very same elements. */
 bool kl__same(kl_tensor a, kl_tensor b);

@@ -63,6 +63,18 @@ static void overlap(void **state)
     both_ways(a, kl_view1(x + 34, KL_F32, 1), true); /* last row: 30 .. 34 */
     both_ways(a, kl_view1(x + 35, KL_F32, 1), false);
     both_ways(a, kl_view1(x + 7, KL_F32, 1), true); /* a gap counts */
+    kl_tensor b = kl_view2(x + 5, KL_F32, 4, 5);
+    b.pitch = 10;
+    both_ways(a, b, false); /* but not for columns of the same rows */
+    b.dim[1] = 6;
+    both_ways(a, b, true); /* one too many: the next row of a */
+    b.dim[1] = 5;
+    b.data = x + 4;
+    both_ways(a, b, true);
+    b.data = x + 15; /* a row later */
+    both_ways(a, b, false);
+    b.pitch = 9;
+    both_ways(a, b, true);
 }
 
 static void same(void **state)
