@@ -90,11 +90,12 @@ struct kl__panel_rows kl__panel_rows(int64_t n_out, int64_t panel)
 
 /* Part k .. k + n_k - 1 of the rows, where there may be too few of them: then they are copied between zeros. */
 static void unpack(const struct kl__kernels *kernels, const struct kl__panel *p, const struct kl__weight *w,
-                   const char *from, int64_t n_row, int64_t k, int64_t n_k)
+                   const char *from, int64_t n_row, int64_t k, int64_t n_k, const char *ahead)
 {
     const struct kl__type_info *type = kl__type_info(w->type);
     int64_t row_bytes = w->n_in / type->elements * type->bytes, n_block = n_k / type->elements;
-    from += k / type->elements * type->bytes;
+    int64_t at = k / type->elements * type->bytes;
+    from += at;
     if (n_row < KL__PANEL) {
         int64_t bytes = n_block * type->bytes;
         memset(p->spare, 0, (size_t)(KL__PANEL * bytes));
@@ -103,7 +104,8 @@ static void unpack(const struct kl__kernels *kernels, const struct kl__panel *p,
         from = p->spare;
         row_bytes = bytes;
     }
-    kernels->weight_panel(p->q, p->scale, p->low, w->type, from, row_bytes, n_block);
+    kernels->weight_panel(p->q, p->scale, p->low, w->type, from, row_bytes, n_block,
+                          ahead ? ahead + KL__PANEL * at : NULL);
 }
 
 static int64_t row_of(struct kl__chosen chosen, int64_t i)
@@ -129,7 +131,7 @@ static void multiply(const struct kl__kernels *kernels, const struct kl__panel *
 
 void kl__panel_product(const struct kl__kernels *kernels, const struct kl__panel *p, float *sum, const struct kl__q8 *x,
                        struct kl__chosen chosen, const struct kl__weight *w, int64_t matrix,
-                       struct kl__panel_rows rows)
+                       struct kl__panel_rows rows, const void *ahead)
 {
     const char *from = kl__weight_row(w, matrix, rows.first);
     bool low = kl__levels_info(w->type)->low;
@@ -137,7 +139,7 @@ void kl__panel_product(const struct kl__kernels *kernels, const struct kl__panel
         memset(sum, 0, (size_t)chosen.n * KL__PANEL * sizeof *sum);
     for (int64_t k = 0; k < w->n_in; k += PANEL_K) {
         int64_t n_k = min64(PANEL_K, w->n_in - k);
-        unpack(kernels, p, w, from, w->n_out - rows.first, k, n_k);
+        unpack(kernels, p, w, from, w->n_out - rows.first, k, n_k, ahead);
         multiply(kernels, p, sum, x, chosen, low, k, n_k);
     }
 }

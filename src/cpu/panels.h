@@ -58,9 +58,11 @@ struct kl__chosen {
     int64_t per, first, n;
 };
 
-/** sum[i][j] = row i of the chosen (at most KL__PANEL_TOKENS) times row rows.first + j of the matrix. */
+/** sum[i][j] = row i of the chosen (at most KL__PANEL_TOKENS) times row rows.first + j of the matrix.
+ *  `ahead`: what this thread will probably need next, a panel of the same matrix or of another of its shape: fetched
+ *  into the second-level cache meanwhile, so that weights arrive at the speed of memory.  NULL: nothing. */
 void kl__panel_product(const struct kl__kernels *kernels, const struct kl__panel *p, float *sum, const struct kl__q8 *x,
                        struct kl__chosen chosen, const struct kl__weight *w, int64_t matrix,
-                       struct kl__panel_rows rows);
+                       struct kl__panel_rows rows, const void *ahead);
 
 #endif

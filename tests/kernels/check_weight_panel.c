@@ -5,14 +5,14 @@ struct args {
     uint8_t *q;
     float *scale, *low;
     enum kl__type type;
-    const uint8_t *from;
+    const uint8_t *from, *ahead;
     int64_t row_bytes, n_block;
 };
 
 static void call(kc_any_fn *fn, const void *args)
 {
     const struct args *a = args;
-    ((kl__weight_panel_fn *)fn)(a->q, a->scale, a->low, a->type, a->from, a->row_bytes, a->n_block);
+    ((kl__weight_panel_fn *)fn)(a->q, a->scale, a->low, a->type, a->from, a->row_bytes, a->n_block, a->ahead);
 }
 
 /* Any bytes are blocks. */
@@ -26,6 +26,7 @@ static struct args operands(kc *c, enum kl__type type, int64_t n_block, int64_t 
     for (int64_t i = 0; i < n_byte; i++)
         from[i] = (uint8_t)kc_below(c, 256);
     a.from = from;
+    a.ahead = n_block % 2 ? from : NULL;
     kc_align(c, 64);
     a.q = kc_out_bytes(c, "q", n * KL__PANEL);
     a.scale = kc_out(c, "scale", n / info->group * KL__PANEL, 0);

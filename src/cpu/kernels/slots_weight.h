@@ -19,14 +19,15 @@ enum {
 /** 8-bit activations.  n is whole blocks.  q [n] in -127 .. 127, scale [n / 32] and, for each group of 16 or 32,
  *      offset > 0:  aux [n / group] int32 = -offset sum q        offset == 0:  aux [n / group] float = scale sum q
  *  scale = largest |x| / 127, q = x / scale rounded to nearest.  Blocks below 1e-30 count as zero.  A block with a
- *  number that is not finite has scale NaN and q 0, so that products with it are NaN.   The same bits on every level. */
+ *  number that is not finite has scale NaN and q 0, so that products with it are NaN.   The same bits everywhere. */
 typedef void kl__q8_row_fn(int8_t *q, float *scale, void *aux, const float *x, int64_t n, int group, int offset);
 
 /** A panel of 32 rows of weights, n_block blocks of `type` each, `row_bytes` apart, at any address, as integers:
  *      q [n / 4][32][4]: v        scale, low [n / group][32]; low is written where the format has it
- *  The same bits on every level. */
+ *  Meanwhile as many bytes as the panel has are fetched into the second-level cache from `ahead` on, one after the
+ *  other; NULL: none.   The same bits on every level. */
 typedef void kl__weight_panel_fn(uint8_t *q, float *scale, float *low, enum kl__type type, const void *from,
-                                 int64_t row_bytes, int64_t n_block);
+                                 int64_t row_bytes, int64_t n_block, const void *ahead);
 
 /** Rows of 8-bit activations: of row i, q, scale and aux start at row[i], row[i] + scale, row[i] + aux. */
 struct kl__q8_rows {
@@ -35,8 +36,8 @@ struct kl__q8_rows {
 };
 
 /** sum[i][j] = s, or with `add` continues from sum[i][j]:  s = sum over n_k numbers of row i of x and row j of the
- *  panel, group after group.  sum [m][32], 1 <= m <= KL__Q8_ROWS; n_k is whole blocks of 32; low is NULL where the format
- *  has none.  The result for a row does not depend on m.  q, scale, low and sum are aligned to 64 bytes. */
+ *  panel, group after group.  sum [m][32], 1 <= m <= KL__Q8_ROWS; n_k is whole blocks of 32; low is NULL where the
+ *  format has none.  The result for a row does not depend on m.  q, scale, low and sum are aligned to 64 bytes. */
 typedef void kl__q8_tile_fn(float *sum, const struct kl__q8_rows *x, const uint8_t *q, const float *scale,
                             const float *low, int64_t n_k, int group, int offset, int m, bool add);
 

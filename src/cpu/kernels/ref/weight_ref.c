@@ -46,8 +46,9 @@ void kl__q8_row_ref(int8_t *q, float *scale, void *aux, const float *x, int64_t 
 /* ------------------------------------------------------------------------------------------------------ weights -- */
 
 void kl__weight_panel_ref(uint8_t *q, float *scale, float *low, enum kl__type type, const void *from,
-                          int64_t row_bytes, int64_t n_block)
+                          int64_t row_bytes, int64_t n_block, const void *ahead)
 {
+    (void)ahead;
     const struct kl__levels_info *info = kl__levels_info(type);
     int n = kl__type_info(type)->elements, bytes = kl__type_info(type)->bytes, n_group = n / info->group;
     for (int64_t b = 0; b < n_block; b++)

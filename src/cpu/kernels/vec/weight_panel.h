@@ -17,9 +17,16 @@ enum {
 struct part {
     const uint8_t *from; /* the first of them */
     int64_t row_bytes;
-    uint8_t *q;           /* their lane of the block's first line */
-    float *scale, *low;   /* of the block's first group */
-    const uint32_t *head; /* of small blocks [2][KL_LANES]: see put_aside */
+    uint8_t *q;              /* their lane of the block's first line */
+    float *scale, *low;      /* of the block's first group */
+    const uint8_t *ahead;    /* memory that is fetched while the block is taken apart */
+    const struct head *head; /* of small blocks: see put_aside */
+};
+
+/* What small blocks have apart from nibbles or bytes: f16 at their start, or words, of KL_LANES rows. */
+struct head {
+    uint16_t half[KL_LANES];
+    uint32_t word[2][KL_LANES];
 };
 
 /* --------------------------------------------------------------------------------------------------- loading -- */
@@ -70,36 +77,56 @@ static inline vu load2(struct part p, int64_t at)
     return __builtin_convertvector(x, vu);
 }
 
-/* f16 in the low halves of the lanes. */
-static inline vf half(vu x)
+static inline vf f32_of_half(vh x)
 {
-    vh narrow = __builtin_convertvector(x, vh);
 #if KL_LANES == 16
-    return _mm512_cvtph_ps((__m256i)narrow);
+    return _mm512_cvtph_ps((__m256i)x);
 #else
-    return _mm256_cvtph_ps((__m128i)narrow);
+    return _mm256_cvtph_ps((__m128i)x);
 #endif
 }
 
-/* Four bytes at p of each row, by small moves: those pass on other ports than the vectors' work, which is why compilers
- * must not make vectors of them.  A vector loaded right after would have to wait until all stores have left for the
- * cache; so this is done AHEAD of use. */
-static inline void put_aside(volatile uint32_t *head, const uint8_t *p, int64_t step)
+/* f16 in the low halves of the lanes. */
+static inline vf half(vu x)
+{
+    return f32_of_half(__builtin_convertvector(x, vh));
+}
+
+/* Two or four bytes at p of each row, by small moves: those pass on other ports than the vectors' work, which is why
+ * compilers must not make vectors of them.  A vector loaded right after would have to wait until all stores have left
+ * for the cache; so this is done AHEAD of use. */
+static inline void put_halves_aside(volatile uint16_t *to, const uint8_t *p, int64_t step)
 {
 #pragma GCC unroll 4
     for (int i = 0; i < KL_LANES; i += 4, p += 4 * step) {
-        head[i] = kl__get_u32(p);
-        head[i + 1] = kl__get_u32(p + step);
-        head[i + 2] = kl__get_u32(p + 2 * step);
-        head[i + 3] = kl__get_u32(p + 3 * step);
+        to[i] = kl__get_u16(p);
+        to[i + 1] = kl__get_u16(p + step);
+        to[i + 2] = kl__get_u16(p + 2 * step);
+        to[i + 3] = kl__get_u16(p + 3 * step);
     }
 }
 
-/* The first four bytes of the block in each row, or the other four that its format has put aside. */
-static inline vu head(struct part p, int which)
+static inline void put_words_aside(volatile uint32_t *to, const uint8_t *p, int64_t step)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < KL_LANES; i += 4, p += 4 * step) {
+        to[i] = kl__get_u32(p);
+        to[i + 1] = kl__get_u32(p + step);
+        to[i + 2] = kl__get_u32(p + 2 * step);
+        to[i + 3] = kl__get_u32(p + 3 * step);
+    }
+}
+
+/* What has been put aside of this block. */
+static inline vh halves(struct part p)
+{
+    return *(const vh_at *)p.head->half;
+}
+
+static inline vu words(struct part p, int which)
 {
     vu x;
-    __builtin_memcpy(&x, p.head + which * KL_LANES, sizeof x);
+    __builtin_memcpy(&x, p.head->word[which], sizeof x);
     return x;
 }
 
@@ -175,7 +202,7 @@ static inline vu look_up(const int8_t *table, int offset, vu x)
 
 static inline void q8_0(struct part p)
 {
-    put_scale(p, 0, half(head(p, 0)));
+    put_scale(p, 0, f32_of_half(halves(p)));
     for (int i = 0; i < 2; i++) {
         vu x[4];
         load16(x, p, 2 + 16 * i);
@@ -187,7 +214,7 @@ static inline void q8_0(struct part p)
 static inline void q4_0(struct part p)
 {
     vu x[4];
-    put_scale(p, 0, half(head(p, 0)));
+    put_scale(p, 0, f32_of_half(halves(p)));
     load16(x, p, 2);
     for (int j = 0; j < 4; j++) {
         put(p, j, low_nibbles(x[j]));
@@ -197,8 +224,8 @@ static inline void q4_0(struct part p)
 
 static inline void scale_and_low(struct part p)
 {
-    put_scale(p, 0, half(head(p, 0)));
-    put_low(p, 0, -half(head(p, 0) >> 16));
+    put_scale(p, 0, half(words(p, 0)));
+    put_low(p, 0, -half(words(p, 0) >> 16));
 }
 
 static inline void q4_1(struct part p)
@@ -212,10 +239,10 @@ static inline void q4_1(struct part p)
     }
 }
 
-/* Nibbles at `at`; the four bytes before them, their fifth bits, are the second head. */
+/* Nibbles at `at`; their fifth bits are word number 1. */
 static inline void five_bits(struct part p, int64_t at)
 {
-    vu x[4], h = head(p, 1);
+    vu x[4], h = words(p, 1);
     load16(x, p, at);
     for (int j = 0; j < 4; j++) {
         put(p, j, low_nibbles(x[j]) | fifth_bits(h, j));
@@ -225,7 +252,7 @@ static inline void five_bits(struct part p, int64_t at)
 
 static inline void q5_0(struct part p)
 {
-    put_scale(p, 0, half(head(p, 0)));
+    put_scale(p, 0, f32_of_half(halves(p)));
     five_bits(p, 6);
 }
 
@@ -247,14 +274,14 @@ static inline void nibble_levels(struct part p, int line, int64_t at, const int8
 
 static inline void iq4_nl(struct part p)
 {
-    put_scale(p, 0, half(head(p, 0)));
+    put_scale(p, 0, f32_of_half(halves(p)));
     nibble_levels(p, 0, 2, kl__iq4_level, 128);
 }
 
 static inline void mxfp4(struct part p)
 {
     /* kl__mxfp4_half_scale */
-    vu e = head(p, 0) & 0xff;
+    vu e = __builtin_convertvector(halves(p), vu) & 0xff;
     vf normal = (vf)((e - 1) << 23), subnormal = (vf)((e + 1) * 0x00200000), nan = (vf)((vu){0} + 0x7fc00000);
     put_scale(p, 0, vselect((vi)(e == 255), nan, vselect((vi)(e < 2), subnormal, normal)));
     nibble_levels(p, 0, 1, kl__mxfp4_doubled, 16);
@@ -393,17 +420,22 @@ static inline void iq4_xs(struct part p)
 
 typedef void block_fn(struct part p);
 
-static inline struct part part_of(struct part whole, int row)
+static inline struct part part_of(struct part whole, int row, int64_t row_bytes)
 {
     whole.from += row * whole.row_bytes;
     whole.q += 4 * row;
     whole.scale += row;
     whole.low += row;
+    whole.ahead += row * row_bytes;
     return whole;
 }
 
+/* What comes after a block; fetches as much of what is ahead as the block had. */
 static inline struct part next_of(struct part p, int bytes, int n, int n_group)
 {
+    for (int i = 0; i < KL_LANES * bytes; i += 64)
+        __builtin_prefetch(p.ahead + i, 0, 2);
+    p.ahead += KL_LANES * bytes;
     p.from += bytes;
     p.q += n / 4 * LINE;
     p.scale += n_group * ROWS;
@@ -416,50 +448,59 @@ static inline __attribute__((always_inline)) void large(block_fn *block, struct 
                                                         const int n_group, int64_t n_block)
 {
     for (int row = 0; row < ROWS; row += KL_LANES) {
-        struct part p = part_of(whole, row);
+        struct part p = part_of(whole, row, n_block * bytes);
         for (int64_t b = 0; b < n_block; b++, p = next_of(p, bytes, 256, n_group))
             block(p);
     }
 }
 
-static inline void put_heads_aside(uint32_t head[2][KL_LANES], struct part p, int64_t at, const int second)
+/* Where a format has what is put aside: halves at its start or not, words at such bytes or, -1, nowhere. */
+struct aside {
+    bool halves;
+    int word[2];
+};
+
+static inline void put_aside(struct head *to, const uint8_t *p, int64_t step, const struct aside aside)
 {
-    p.from += at;
-    put_aside(head[0], p.from, p.row_bytes);
-    if (second)
-        put_aside(head[1], p.from + second, p.row_bytes);
+    if (aside.halves)
+        put_halves_aside(to->half, p, step);
+    for (int i = 0; i < 2; i++)
+        if (aside.word[i] >= 0)
+            put_words_aside(to->word[i], p + aside.word[i], step);
 }
 
-/* Blocks of 32 numbers; `second`: where the second head lies, 0: there is none. */
+/* Blocks of 32 numbers. */
 static inline __attribute__((always_inline)) void small(block_fn *block, struct part whole, const int bytes,
-                                                        const int second, int64_t n_block)
+                                                        const struct aside aside, int64_t n_block)
 {
-    uint32_t head[RING][2][KL_LANES];
+    struct head head[RING];
     for (int row = 0; row < ROWS; row += KL_LANES) {
-        struct part p = part_of(whole, row);
+        struct part p = part_of(whole, row, n_block * bytes);
         for (int64_t b = 0; b < AHEAD && b < n_block; b++)
-            put_heads_aside(head[b], p, b * bytes, second);
+            put_aside(&head[b], p.from + b * bytes, p.row_bytes, aside);
         for (int64_t b = 0; b < n_block; b++, p = next_of(p, bytes, 32, 1)) {
             if (b + AHEAD < n_block)
-                put_heads_aside(head[(uint64_t)(b + AHEAD) % RING], p, AHEAD * bytes, second);
-            p.head = head[(uint64_t)b % RING][0];
+                put_aside(&head[(uint64_t)(b + AHEAD) % RING], p.from + AHEAD * bytes, p.row_bytes, aside);
+            p.head = &head[(uint64_t)b % RING];
             block(p);
         }
     }
 }
 
 void KL_VARIANT(weight_panel)(uint8_t *q, float *scale, float *low, enum kl__type type, const void *from,
-                              int64_t row_bytes, int64_t n_block)
+                              int64_t row_bytes, int64_t n_block, const void *ahead)
 {
+    static const struct aside half = {true, {-1, -1}}, word = {false, {0, -1}};
     struct part p = {.from = from, .row_bytes = row_bytes, .q = q, .scale = scale, .low = low ? low : scale};
+    p.ahead = ahead ? ahead : from;
     switch (type) {
-    case KL__TYPE_Q8_0: small(q8_0, p, 34, 0, n_block); return;
-    case KL__TYPE_Q4_0: small(q4_0, p, 18, 0, n_block); return;
-    case KL__TYPE_Q4_1: small(q4_1, p, 20, 0, n_block); return;
-    case KL__TYPE_Q5_0: small(q5_0, p, 22, 2, n_block); return;
-    case KL__TYPE_Q5_1: small(q5_1, p, 24, 4, n_block); return;
-    case KL__TYPE_IQ4_NL: small(iq4_nl, p, 18, 0, n_block); return;
-    case KL__TYPE_MXFP4: small(mxfp4, p, 17, 0, n_block); return;
+    case KL__TYPE_Q8_0: small(q8_0, p, 34, half, n_block); return;
+    case KL__TYPE_Q4_0: small(q4_0, p, 18, half, n_block); return;
+    case KL__TYPE_Q4_1: small(q4_1, p, 20, word, n_block); return;
+    case KL__TYPE_Q5_0: small(q5_0, p, 22, (struct aside){true, {-1, 2}}, n_block); return;
+    case KL__TYPE_Q5_1: small(q5_1, p, 24, (struct aside){false, {0, 4}}, n_block); return;
+    case KL__TYPE_IQ4_NL: small(iq4_nl, p, 18, half, n_block); return;
+    case KL__TYPE_MXFP4: small(mxfp4, p, 17, half, n_block); return;
     case KL__TYPE_Q2_K: large(q2_k, p, 84, 16, n_block); return;
     case KL__TYPE_Q3_K: large(q3_k, p, 110, 16, n_block); return;
     case KL__TYPE_Q4_K: large(q4_k, p, 144, 8, n_block); return;
