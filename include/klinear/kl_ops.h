@@ -483,7 +483,7 @@ typedef enum kl_score {
     KL_SCORE_SOFTMAX,
 } kl_score;
 
-/** Chooses experts.  s = score(logits); choice by s + bias (the bias moves the choice, and the weight only with `weight_biased`):
+/** Chooses experts.  s = score(logits); choice by s + bias (which moves the weight only with `weight_biased`):
  *  with n_group > 1 a group's rank is the sum of its two best (s + bias), only the experts of the `topk_group` best
  *  groups are eligible; then the `topk` best experts, best first; ties to the lower id, among groups as well.
  *  weight = s of the chosen, divided by their sum (+ 1e-20) with `renormalise`, times `scale`.
@@ -515,7 +515,7 @@ KL_API kl_status kl_router(const kl_backend *backend, const kl_router_args *args
 
 /** Gradient of kl_router with the choice held fixed; the bias has none.  An id outside 0 .. E-1 is KL_ERR_ARGUMENT. */
 typedef struct kl_router_bwd_args {
-    kl_router_args fwd;  /* with id as the forward left it; weight is not looked at, nor is bias without weight_biased */
+    kl_router_args fwd;  /* with id as the forward left it; weight is not looked at; bias only with weight_biased */
     kl_tensor d_weight;  /* [T][topk] f32 */
     kl_tensor d_logits;  /* out [T][E] f32 */
     kl_workspace work;

@@ -1,11 +1,11 @@
 /* Sessions on disk.  A file is, at multiples of 64 bytes,
  *      header | tokens i32 | fixed block | pages | bytes of the caller
  * little-endian, as they lie in memory.  The checksum covers everything but itself. */
+#include "engine/session_file.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
-#include "engine/engine.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -154,18 +154,26 @@ static kl_status check_sizes(struct reading *r)
     return KL_OK;
 }
 
-static kl_status check_sum(const struct reading *r)
+/* False: no memory. */
+static bool sum_of(uint8_t sum[16], const struct header *header, const void *data, size_t bytes)
 {
     struct kl__hash *hash = kl__hash_open();
     if (!hash)
-        return kl__fail(r->err, KL_ERR_MEMORY, "%s: no memory for a checksum", kl__shown_path(r->path).text);
-    struct header h = r->h;
+        return false;
+    struct header h = *header;
     memset(h.checksum, 0, sizeof h.checksum);
-    uint8_t sum[16];
     kl__hash_add(hash, &h, sizeof h);
-    kl__hash_add(hash, r->map.data + sizeof h, r->map.bytes - sizeof h);
+    kl__hash_add(hash, (const char *)data + sizeof h, bytes - sizeof h);
     kl__hash_value(hash, sum);
     kl__hash_close(hash);
+    return true;
+}
+
+static kl_status check_sum(const struct reading *r)
+{
+    uint8_t sum[16];
+    if (!sum_of(sum, &r->h, r->map.data, r->map.bytes))
+        return kl__fail(r->err, KL_ERR_MEMORY, "%s: no memory for a checksum", kl__shown_path(r->path).text);
     return memcmp(sum, r->h.checksum, sizeof sum) == 0 ? KL_OK
                                                        : refuse(r, "the session was changed: its checksum is wrong");
 }
@@ -232,6 +240,22 @@ static kl_status read_file(struct reading *r, kl_session **session, void *extra,
         memcpy(extra, r->map.data + r->p.at[4], r->p.bytes[4]);
     *session = s;
     return KL_OK;
+}
+
+kl_status kl__session_load_bytes(kl_session **session, kl_engine *engine, const void *data, size_t bytes, kl_error *err)
+{
+    struct reading r = {.path = "bytes", .map = {data, bytes}, .engine = engine, .err = err};
+    return read_file(&r, session, NULL, 0, NULL);
+}
+
+void kl__session_seal(void *data, size_t bytes)
+{
+    struct header h;
+    if (bytes < sizeof h)
+        return;
+    memcpy(&h, data, sizeof h);
+    sum_of(h.checksum, &h, data, bytes);
+    memcpy(data, &h, sizeof h);
 }
 
 kl_status kl_session_load(kl_session **session, kl_engine *engine, const char *path, void *extra, size_t extra_room,
