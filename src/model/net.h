@@ -11,7 +11,7 @@
  *  Bits.  Rows of different sequences never meet but in matrix products, whose rows do not depend on each other, and
  *  mixers are called sequence by sequence.  Prompts are read by chunks that start at absolute multiples of
  *  KL__NET_CHUNK, and attend in the expanded form in complete blocks of KL_PAGE_TOKENS positions and in the absorbed
- *  form elsewhere: so a prompt may be cut at any multiple of KL_PAGE_TOKENS.   [T: model/bits] */
+ *  form elsewhere: so a prompt may be cut at any multiple of KL_PAGE_TOKENS.   [T: engine/engine_bits] */
 #ifndef KL_MODEL_NET_H
 #define KL_MODEL_NET_H
 

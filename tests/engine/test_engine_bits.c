@@ -1,6 +1,6 @@
 /* What the engine promises about bits: the same for any number of threads, any neighbours in a step, any cut of a
- * prompt at a multiple of the page, after a fork, a checkpoint, a file.  And decoding agrees with reading the tokens as a
- * prompt, up to rounding. */
+ * prompt at a multiple of the page, after a fork, a checkpoint, a file.  And decoding agrees with reading a prompt, up to
+ * rounding. */
 #include "support/tiny.h"
 
 #include <string.h>
