@@ -16,7 +16,7 @@ static void print_json(const struct ka_opbench *b)
     ka_json_close(&j, '}');
     ka_json_open(&j, "rows", '[');
     for (int i = 0; i < b->n_row; i++)
-        ka_row_json(&j, &b->row[i]);
+        ka_json_row(&j, ka_row_fields, &b->row[i]);
     ka_json_close(&j, ']');
     ka_json_close(&j, '}');
 }
@@ -25,9 +25,9 @@ static void print_lines(const struct ka_opbench *b, bool csv)
 {
     if (!csv)
         ka_opbench_machine_text(stdout, b);
-    (csv ? ka_rows_csv_head : ka_rows_table_head)(stdout);
+    (csv ? ka_csv_head : ka_table_head)(stdout, ka_row_fields);
     for (int i = 0; i < b->n_row; i++)
-        (csv ? ka_row_csv : ka_row_table)(stdout, &b->row[i]);
+        (csv ? ka_csv_row : ka_table_row)(stdout, ka_row_fields, &b->row[i]);
 }
 
 static enum ka_exit run(const void *settings, int n_word, char **words)

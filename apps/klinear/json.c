@@ -1,17 +1,33 @@
 #include "json.h"
 
-#include <math.h>
+#include "base/str.h"
 
-static void put_text(FILE *out, const char *text)
+#include <math.h>
+#include <string.h>
+
+/* Bytes of the well-formed character that begins at `c`, of which `n` bytes are there; 0: there is none. */
+static size_t character(const unsigned char *c, size_t n)
+{
+    size_t length = *c < 0x80 ? 1 : *c < 0xE0 ? 2 : *c < 0xF0 ? 3 : 4;
+    return length <= n && kl__utf8_valid((struct kl__str){(const char *)c, length}) ? length : 0;
+}
+
+/* JSON is UTF-8: a byte of anything else shows as U+FFFD. */
+static void put_text(FILE *out, const char *text, size_t bytes)
 {
     fputc('"', out);
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+    for (size_t i = 0; i < bytes;) {
+        const unsigned char *c = (const unsigned char *)text + i;
+        size_t length = character(c, bytes - i);
         if (*c == '"' || *c == '\\')
             fprintf(out, "\\%c", *c);
         else if (*c < 0x20)
             fprintf(out, "\\u%04x", *c);
+        else if (length)
+            fwrite(c, 1, length, out);
         else
-            fputc(*c, out);
+            fputs("\\ufffd", out);
+        i += length ? length : 1;
     }
     fputc('"', out);
 }
@@ -24,7 +40,7 @@ static void begin_value(struct ka_json *j, const char *key)
         fprintf(j->out, "\n%*s", 2 * j->depth, "");
     j->filled[j->depth] = true;
     if (key) {
-        put_text(j->out, key);
+        put_text(j->out, key, strlen(key));
         fputs(": ", j->out);
     }
 }
@@ -46,10 +62,15 @@ void ka_json_close(struct ka_json *j, char bracket)
         fputc('\n', j->out);
 }
 
-void ka_json_text(struct ka_json *j, const char *key, const char *text)
+void ka_json_bytes(struct ka_json *j, const char *key, const char *text, size_t bytes)
 {
     begin_value(j, key);
-    put_text(j->out, text);
+    put_text(j->out, text, bytes);
+}
+
+void ka_json_text(struct ka_json *j, const char *key, const char *text)
+{
+    ka_json_bytes(j, key, text, strlen(text));
 }
 
 void ka_json_integer(struct ka_json *j, const char *key, int64_t n)

@@ -16,6 +16,7 @@ struct ka_json {
 void ka_json_open(struct ka_json *j, const char *key, char bracket); /* '{' or '[' */
 void ka_json_close(struct ka_json *j, char bracket);                 /* '}' or ']' */
 void ka_json_text(struct ka_json *j, const char *key, const char *text);
+void ka_json_bytes(struct ka_json *j, const char *key, const char *text, size_t bytes);
 void ka_json_integer(struct ka_json *j, const char *key, int64_t n);
 void ka_json_number(struct ka_json *j, const char *key, double x); /* null when not finite */
 

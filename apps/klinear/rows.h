@@ -1,15 +1,8 @@
-/** One result of klinear bench ops, and the three ways to print it. */
+/** One result of klinear bench ops. */
 #ifndef KA_ROWS_H
 #define KA_ROWS_H
 
-#include "json.h"
-
-#include <stdint.h>
-
-typedef const char *ka_TEXT;
-typedef int64_t ka_INTEGER;
-typedef double ka_NUMBER;
-typedef double ka_FRACTION;
+#include "fields.h"
 
 struct ka_row {
 #define FIELD(name, kind, heading, width) ka_##kind name;
@@ -17,10 +10,7 @@ struct ka_row {
 #undef FIELD
 };
 
-void ka_rows_table_head(FILE *out);
-void ka_row_table(FILE *out, const struct ka_row *row);
-void ka_rows_csv_head(FILE *out);
-void ka_row_csv(FILE *out, const struct ka_row *row);
-void ka_row_json(struct ka_json *j, const struct ka_row *row);
+/** Fields of a struct ka_row. */
+extern const struct ka_field ka_row_fields[];
 
 #endif

@@ -386,6 +386,20 @@ KL_API int64_t kl_model_memory_bytes(const kl_model *model);
 /** 128 bits that change with configuration, tensor names, shapes, types and a sample of their contents. */
 KL_API void kl_model_fingerprint(const kl_model *model, uint8_t fingerprint[16]);
 
+/** What one token costs, whatever computes it. */
+typedef struct kl_token_cost {
+    int64_t parameters;        /* of the model, all experts counted */
+    int64_t fixed_parameters;  /* that meet every token in a product; a product is two operations */
+    int64_t expert_parameters; /* of one routed expert in every layer that has them; a token meets n_expert_used */
+    int64_t fixed_bytes;       /* of the former in the file, and of the token's row of the embedding */
+    int64_t expert_bytes;
+    int64_t state_bytes;       /* of the recurrent states, read and written */
+    int64_t state_flops;       /* of the recurrences */
+    int64_t row_bytes;         /* of latents, for every token before it */
+    int64_t row_flops;         /* of attention in the expanded form, for every token before it */
+} kl_token_cost;
+KL_API kl_token_cost kl_model_token_cost(const kl_model *model, kl_cache_type type);
+
 /* -------------------------------------------------------------------------------------------------- engine -- */
 
 /** Runs sequences of one model: owns the pages of the latent cache and the workspace of a step.  An engine and its
