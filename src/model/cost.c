@@ -30,6 +30,15 @@ static void add(struct sums *s, enum kl__param p, const struct kl__weight *w)
     }
 }
 
+/* The second projection of MLA, which attention reads as two tensors. */
+static void add_tensor(struct sums *s, kl_tensor x)
+{
+    int64_t elements = x.n_dim == 3 ? x.dim[0] * x.dim[1] * x.dim[2] : 0;
+    s->cost.parameters += elements;
+    s->cost.fixed_parameters += elements;
+    s->cost.fixed_bytes += elements * (int64_t)kl_dtype_bytes(x.dtype);
+}
+
 kl_token_cost kl_model_token_cost(const kl_model *m, kl_cache_type type)
 {
     const kl_config *c = &m->net.c;
@@ -39,6 +48,10 @@ kl_token_cost kl_model_token_cost(const kl_model *m, kl_cache_type type)
     for (int p = 0; p < KL__N_PARAM; p++)
         for (int i = -1; i < c->n_layer; i++)
             add(&s, (enum kl__param)p, &(i < 0 ? &m->net.top : &m->net.layer[i])->w[p]);
+    for (int i = 0; i < c->n_layer; i++) {
+        add_tensor(&s, m->net.layer[i].w_uk);
+        add_tensor(&s, m->net.layer[i].w_uv);
+    }
     s.cost.state_bytes = 2 * state.fixed_bytes;
     s.cost.state_flops = (int64_t)kl__n_recurrent(c) * c->n_kda_v_head * 7 * c->kda_k * c->kda_v;
     s.cost.row_bytes = state.token_bytes;

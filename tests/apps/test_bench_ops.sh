@@ -108,8 +108,8 @@ run bench ops --csv --json
 expect_refused 'klinear bench ops: --csv and --json exclude each other'
 run bench ops --csv=yes
 expect_refused 'klinear bench ops: --csv=yes is no option here, or takes no value; see --help'
-run bench
-expect_refused 'klinear: there is no verb "bench"; "klinear help" lists them'
+run bench nothing
+expect_refused 'klinear bench: "nothing" is one word too many; see --help'
 
 # A chunk that no operator has is the operator's sentence.
 run bench ops $quick --op kda --pass forward --T 8 --chunk 9
