@@ -11,6 +11,12 @@ extern "C" {
 
 /* ------------------------------------------------------------------------------------------ gradients of a model -- */
 
+/** What turns gradients into steps. */
+typedef enum kl_optimiser {
+    KL_OPTIMISER_ADAMW = 0,
+    KL_OPTIMISER_MUON, /* for the matrices of mixers and feed-forward, AdamW for everything else */
+} kl_optimiser;
+
 /** A model in training: parameters, their gradients and two moments of each, all f32, and the memory of one batch.
  *  Belongs to one thread at a time. */
 typedef struct kl_trainer kl_trainer;
@@ -24,6 +30,7 @@ typedef struct kl_trainer_options {
     /** [n_layer], 1: what the layer's backward needs is computed again instead of kept; NULL: everything is kept.
      *  The same bits either way.   [T: train/walk] */
     const uint8_t *recompute;
+    kl_optimiser optimiser; /* that kl_trainer_step will use */
 } kl_trainer_options;
 
 /** Bytes that kl_trainer_open will ask the allocator for, exactly.
@@ -74,8 +81,69 @@ KL_API kl_status kl_trainer_loss(kl_trainer *trainer, const kl_batch *batch, kl_
  *  [T: train/gradients, train/walk] */
 KL_API kl_status kl_trainer_backward(kl_trainer *trainer, const kl_batch *batch, kl_loss *loss, kl_error *err);
 
-/** gradients <- 0. */
+/** gradients <- 0, and the count of what experts were chosen. */
 KL_API void kl_trainer_forget_gradients(kl_trainer *trainer);
+
+/** Parameters of a fresh model: matrices normal with deviation 0.5 / sqrt(columns), those that add to the stream of
+ *  hidden states divided by sqrt(2 n_layer) besides; the embedding 0.02; convolutions uniform within 1 / sqrt(taps);
+ *  A uniform in 1 .. 16 (0 in the logarithm with a bounded gate), time steps uniform in the logarithm of 1e-3 .. 1e-1;
+ *  norms 1, biases 0.  Numbers depend on the seed and the name of the parameter alone.  Moments, gradients and the count
+ *  of steps are 0 afterwards.   [T: train/step] */
+KL_API void kl_trainer_init(kl_trainer *trainer, uint64_t seed);
+
+/* --------------------------------------------------------------------------------------------------------- steps -- */
+
+typedef struct kl_step_options {
+    float lr;
+    float beta1, beta2, eps;   /* of AdamW; 0: 0.9, 0.95, 1e-8 */
+    float momentum;            /* of Muon; 0: 0.95 */
+    float weight_decay;        /* of matrices; norms, A_log, dt_bias, convolutions and all vectors have none */
+    float clip;                /* largest norm of all gradients together; 0: no limit */
+    /** A step is skipped when its loss or gradient norm (in the logarithm) lies more than this many standard deviations
+     *  above what is usual (running means over about 64 steps, from step 32 on).  0: never.  A step whose loss or norm
+     *  is not finite is always skipped. */
+    float outlier;
+    double loss;               /* mean of the step, to be looked at; 0: not known */
+    /** Balance of experts without a loss of its own: after the step each router's correction bias moves by this towards
+     *  experts that were chosen less than the mean, and away from the others (arXiv:2408.15664).  0: not. */
+    float balance;
+} kl_step_options;
+
+typedef struct kl_step_report {
+    double gradient_norm; /* before clipping */
+    bool skipped;         /* parameters and moments are as before */
+    /** Tokens of the fullest expert over the mean, in the worst layer, and the mean over layers; 0 without experts. */
+    double worst_load, mean_load;
+} kl_step_report;
+
+/** One step with the gradients that have come together, which are 0 afterwards.  AdamW as kl_adamw.  Muon: momentum
+ *  M <- momentum M + G, the step is the Newton-Schulz orthogonalisation (5 rounds) of G + momentum M times
+ *  0.2 sqrt(max(rows, columns)), each expert by itself; lr and weight decay as AdamW.
+ *  The same bits for any number of threads.   Source: arXiv:2502.16982.   Errors: KL_ERR_ARGUMENT.
+ *  [T: train/step] */
+KL_API kl_status kl_trainer_step(kl_trainer *trainer, const kl_step_options *options, kl_step_report *report,
+                                 kl_error *err);
+/** Steps that were not skipped. */
+KL_API int64_t kl_trainer_n_step(const kl_trainer *trainer);
+
+/** How the learning rate changes: up in a line over `warmup` steps, then
+ *  CONSTANT  the peak;
+ *  WSD       the peak, and over the last `decay` steps down to peak * floor along half a cosine;
+ *  COSINE    down to peak * floor along half a cosine, over all the rest. */
+typedef enum kl_schedule_kind {
+    KL_SCHEDULE_CONSTANT = 0,
+    KL_SCHEDULE_WSD,
+    KL_SCHEDULE_COSINE,
+} kl_schedule_kind;
+
+typedef struct kl_schedule {
+    kl_schedule_kind kind;
+    double peak, floor;
+    int64_t total, warmup, decay; /* steps */
+} kl_schedule;
+
+/** Learning rate of step `step`, 0 for the first; after the last it stays where it is.   [T: train/step] */
+KL_API double kl_schedule_rate(const kl_schedule *schedule, int64_t step);
 
 /* ---------------------------------------------------------------------------------------------------- optimisers -- */
 

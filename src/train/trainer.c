@@ -22,6 +22,9 @@ static kl_status check_options(const kl_trainer_options *o, kl_error *err)
     if (o->max_seqs < 0 || o->max_seqs > o->max_tokens)
         return kl__fail(err, KL_ERR_ARGUMENT, "kl_trainer: max_seqs is %lld, expected 0 .. max_tokens, %lld",
                         (long long)o->max_seqs, (long long)o->max_tokens);
+    if ((unsigned)o->optimiser > KL_OPTIMISER_MUON)
+        return kl__fail(err, KL_ERR_ARGUMENT, "kl_trainer: optimiser is %d, expected 0 .. %d", (int)o->optimiser,
+                        KL_OPTIMISER_MUON);
     KL_TRY(kl__config_check(o->config, "kl_trainer: options.config", err));
     if (o->config->router_weight_biased)
         return kl__fail(err, KL_ERR_UNSUPPORTED,
@@ -31,7 +34,7 @@ static kl_status check_options(const kl_trainer_options *o, kl_error *err)
 }
 
 struct need {
-    size_t keep, temp, work;
+    size_t keep, temp, work, muon;
 };
 
 /* A pass over sequences of these lengths that computes nothing.  Where there is no memory yet, pieces of it begin far
@@ -79,6 +82,11 @@ static kl_status need_of(struct need *need, const struct kl__layout *l, const kl
         need->temp = a.temp > need->temp ? a.temp : need->temp;
         need->work = a.work + b.work > need->work ? a.work + b.work : need->work;
     }
+    if (o->optimiser == KL_OPTIMISER_MUON) {
+        size_t work = kl__muon_workspace(l, o->backend);
+        need->muon = kl__muon_bytes(l);
+        need->work = work > need->work ? work : need->work;
+    }
     kl__release(o->alloc, cu);
     return KL_OK;
 }
@@ -101,9 +109,9 @@ kl_status kl_trainer_memory(int64_t *bytes, const kl_trainer_options *o, kl_erro
     KL_TRY(kl__layout_open(&l, o->config, o->alloc, err));
     kl_status status = need_of(&need, &l, o, o->max_seqs ? o->max_seqs : o->max_tokens, err);
     if (status == KL_OK)
-        *bytes =
-            (int64_t)(arena_bytes(&l) + load_bytes(&l.c) + need.keep + need.temp + need.work + sizeof(kl_trainer) +
-                      (size_t)l.n_place * sizeof *l.place + (size_t)(l.c.n_layer + 1) * KL__N_PARAM * sizeof *l.index);
+        *bytes = (int64_t)(arena_bytes(&l) + load_bytes(&l.c) + need.keep + need.temp + need.work + need.muon +
+                           sizeof(kl_trainer) + (size_t)l.n_place * sizeof *l.place +
+                           (size_t)(l.c.n_layer + 1) * KL__N_PARAM * sizeof *l.index);
     kl__layout_close(&l);
     return status;
 }
@@ -116,12 +124,13 @@ static kl_status take_memory(kl_trainer *t, const struct need *need, kl_error *e
     t->temp_bytes = need->temp;
     t->work.bytes = need->work;
     t->arena[KL__VALUE] = kl__alloc(t->alloc, arena_bytes(&t->layout));
-    t->stage = kl__alloc(t->alloc, need->keep + need->temp);
+    t->stage = kl__alloc(t->alloc, need->keep + need->temp + need->muon);
     t->work.data = kl__alloc(t->alloc, need->work);
     t->load = kl__alloc(t->alloc, load_bytes(&t->layout.c));
     if (!t->arena[KL__VALUE] || !t->stage || !t->work.data || !t->load)
         return kl__fail(err, KL_ERR_MEMORY, "kl_trainer: no memory for %zu bytes of parameters and %zu of activations",
                         arena_bytes(&t->layout), need->keep + need->temp + need->work);
+    t->muon = kl__muon_of(&t->layout, t->stage + need->keep + need->temp);
     for (int i = 1; i < KL__N_ARENA; i++)
         t->arena[i] = t->arena[i - 1] + t->layout.n;
     return KL_OK;
@@ -131,6 +140,7 @@ static kl_status open_all(kl_trainer *t, const kl_trainer_options *o, kl_error *
 {
     struct need need;
     t->be = o->backend;
+    t->optimiser = o->optimiser;
     t->max_tokens = o->max_tokens;
     t->max_seqs = o->max_seqs ? o->max_seqs : o->max_tokens;
     if (o->recompute)
@@ -199,6 +209,7 @@ void kl_trainer_parameter(const kl_trainer *t, int64_t i, kl_parameter *p)
 void kl_trainer_forget_gradients(kl_trainer *t)
 {
     memset(t->arena[KL__GRADIENT], 0, (size_t)t->layout.n * sizeof(float));
+    memset(t->load, 0, load_bytes(&t->layout.c));
 }
 
 /* ------------------------------------------------------------------------------------------------------- batches -- */
