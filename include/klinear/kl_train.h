@@ -87,8 +87,8 @@ KL_API void kl_trainer_forget_gradients(kl_trainer *trainer);
 /** Parameters of a fresh model: matrices normal with deviation 0.5 / sqrt(columns), those that add to the stream of
  *  hidden states divided by sqrt(2 n_layer) besides; the embedding 0.02; convolutions uniform within 1 / sqrt(taps);
  *  A uniform in 1 .. 16 (0 in the logarithm with a bounded gate), time steps uniform in the logarithm of 1e-3 .. 1e-1;
- *  norms 1, biases 0.  Numbers depend on the seed and the name of the parameter alone.  Moments, gradients and the count
- *  of steps are 0 afterwards.   [T: train/step] */
+ *  norms 1, biases 0.  Numbers depend on the seed and the name of the parameter alone.  Moments, gradients and the
+ *  count of steps are 0 afterwards.   [T: train/step] */
 KL_API void kl_trainer_init(kl_trainer *trainer, uint64_t seed);
 
 /* --------------------------------------------------------------------------------------------------------- steps -- */
@@ -125,6 +125,19 @@ KL_API kl_status kl_trainer_step(kl_trainer *trainer, const kl_step_options *opt
                                  kl_error *err);
 /** Steps that were not skipped. */
 KL_API int64_t kl_trainer_n_step(const kl_trainer *trainer);
+
+/** Writes everything that a later kl_trainer_load needs to go on to the bit: parameters, moments, the count of steps and
+ *  what is usual; not the gradients: between steps.  `extra` [extra_bytes] is the caller's, e.g. the place in its data.
+ *  The file is complete and checksummed, or `path` is as it was before, whatever happens.
+ *  Errors: KL_ERR_IO, KL_ERR_MEMORY.   [T: train/training_file] */
+KL_API kl_status kl_trainer_save(const kl_trainer *trainer, const char *path, const void *extra, size_t extra_bytes,
+                                 kl_error *err);
+/** Reads it into a trainer of the same configuration and optimiser; `extra` [extra_room] <- what was given, of
+ *  *extra_bytes.  On failure the trainer is as before.
+ *  Errors: KL_ERR_IO, KL_ERR_FORMAT (not such a file, a wrong checksum, another model, more bytes of the caller than
+ *  there is room), KL_ERR_MEMORY.   [T: train/training_file] */
+KL_API kl_status kl_trainer_load(kl_trainer *trainer, const char *path, void *extra, size_t extra_room,
+                                 size_t *extra_bytes, kl_error *err);
 
 /** How the learning rate changes: up in a line over `warmup` steps, then
  *  CONSTANT  the peak;

@@ -133,7 +133,7 @@ size_t kl__muon_workspace(const struct kl__layout *l, const kl_backend *be)
     return most;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- steps -- */
+/* --------------------------------------------------------------------------------------------------------- steps -- */
 
 kl_status kl__muon_step(const kl_trainer *t, const struct kl__place *place, const struct kl__muon_step *s,
                         kl_error *err)

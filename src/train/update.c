@@ -28,7 +28,7 @@ enum kl__rule kl__rule_of(enum kl__param p)
     return matrix ? KL__RULE_HIDDEN : KL__RULE_VECTOR;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- usual -- */
+/* --------------------------------------------------------------------------------------------------------- usual -- */
 
 enum { USUAL_STEPS = 64, USUAL_LEAST = 32 };
 
@@ -60,7 +60,7 @@ static bool trusted(kl_trainer *t, const kl_step_options *o, double norm)
     return !odd;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- steps -- */
+/* --------------------------------------------------------------------------------------------------------- steps -- */
 
 static float or_default(float x, float otherwise)
 {
@@ -107,7 +107,7 @@ static kl_status step_all(kl_trainer *t, const kl_step_options *o, double norm, 
     return KL_OK;
 }
 
-/* -------------------------------------------------------------------------------------------------------- experts -- */
+/* ------------------------------------------------------------------------------------------------------- experts -- */
 
 /* The fullest expert over the mean, and the bias moves towards the mean. */
 static double balance_layer(kl_trainer *t, int layer, float rate)
@@ -139,7 +139,7 @@ static void balance(kl_trainer *t, float rate, kl_step_report *report)
     report->mean_load /= n ? n : 1;
 }
 
-/* ------------------------------------------------------------------------------------------------------- the step -- */
+/* ------------------------------------------------------------------------------------------------------ the step -- */
 
 kl_status kl_trainer_step(kl_trainer *t, const kl_step_options *o, kl_step_report *report, kl_error *err)
 {

@@ -31,7 +31,7 @@ static void fill_gradients(kl_trainer *t, kt_rng *r, float scale)
     }
 }
 
-/* -------------------------------------------------------------------------------------------------------- formulas -- */
+/* ------------------------------------------------------------------------------------------------------ formulas -- */
 
 /* U V^T of x = U S V^T, by the iteration that every step of Muon approximates, in f64 and to the end. */
 static void polar(double *x, int rows, int columns)
@@ -227,7 +227,7 @@ static void skipping(void **state)
     kl_trainer_close(t);
 }
 
-/* ---------------------------------------------------------------------------------------------------- schedules -- */
+/* ----------------------------------------------------------------------------------------------------- schedules -- */
 
 static void close_to(double a, double b)
 {
@@ -257,7 +257,7 @@ static void schedules(void **state)
     close_to(kl_schedule_rate(&s, 0), 2);
 }
 
-/* --------------------------------------------------------------------------------------------- fresh parameters -- */
+/* ---------------------------------------------------------------------------------------------- fresh parameters -- */
 
 static double mean_of(const float *x, int64_t n, double about, int power)
 {
@@ -316,7 +316,7 @@ static void learns(void **state)
             struct tc_batch b;
             tc_batch(&b, kl_trainer_config(t), (const int64_t[]){40, 24, -1}, &r);
             kl_trainer_init(t, 3);
-            for (int step = 0; step < (threads == 1 ? 60 : 5); step++) {
+            for (int step = 0; step < (threads == 1 ? 45 : 5); step++) {
                 kl_loss loss;
                 kl_step_report report;
                 b.batch.weight = 1.0F / 50;
