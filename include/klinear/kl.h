@@ -73,11 +73,14 @@ typedef enum kl_dtype {
     KL_BF16 = 1,
     KL_F16 = 2,
     KL_I32 = 3,
+    /** Only where it is said so: bytes of blocks.  A row of n numbers, n a multiple of 32, is n / 32 * 34 of these
+     *  elements: for each 32 numbers a scale in f16 and 32 integers of 8 bits, little-endian. */
+    KL_Q8_0 = 4,
 } kl_dtype;
 
 /** Bytes of one element; 0 for a value that is no dtype. */
 KL_API size_t kl_dtype_bytes(kl_dtype dtype);
-/** "f32", "bf16", "f16", "i32"; "?" for a value that is no dtype.  Static storage. */
+/** "f32", "bf16", "f16", "i32", "q8_0"; "?" for a value that is no dtype.  Static storage. */
 KL_API const char *kl_dtype_name(kl_dtype dtype);
 
 /** A view of numbers in memory; owns nothing.  Row-major, outermost dimension first.  Everything inside one entry

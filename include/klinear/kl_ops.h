@@ -258,13 +258,14 @@ typedef enum kl_mla_form {
  *            expanded: 2 (DN + DR + DV) flops, and 2 R (DN + DV) per row and head.
  *  Memory    absorbed: queries of 128 tokens in the space of the latents; expanded: keys and values of 8192 rows of one
  *            head, or of more heads within 8 MiB.
+ *  Blocks    a cache of q8_0 gives the bits of an f32 cache that holds the decoded numbers; the backward takes none.
  *  Masking, sequences, paging and errors as kl_attention.
- *  Source    arXiv:2405.04434 section 2.1; docs/kda.md.   [T: ops/mla] */
+ *  Source    arXiv:2405.04434 section 2.1; docs/kda.md.   [T: ops/mla, ops/mla_blocks] */
 typedef struct kl_mla_args {
     kl_tensor o;     /* out [T][H][DV] f32|bf16 */
     kl_tensor lse;   /* out [T][H] f32; absent: not wanted */
     kl_tensor q;     /* [T][H][DN + DR] f32|bf16 */
-    kl_tensor cache; /* [S][R + DR] f32|bf16, or a pool [n_page][page_tokens][R + DR] */
+    kl_tensor cache; /* [S][R + DR] f32|bf16|q8_0, or a pool [n_page][page_tokens][R + DR] */
     kl_tensor w_uk;  /* [H][DN][R] f32|bf16 */
     kl_tensor w_uv;  /* [H][DV][R] f32|bf16 */
     float scale;     /* 0: (DN + DR)^-1/2 */

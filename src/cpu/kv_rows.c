@@ -1,5 +1,7 @@
 #include "cpu/kv_rows.h"
 
+#include "tensor/quant/quant.h"
+
 #include <string.h>
 
 /* One of the two matrices of a cache. */
@@ -22,6 +24,16 @@ static int64_t run_length(const struct kl__kv *kv, int64_t first, int64_t n)
     return rest < n ? rest : n;
 }
 
+static void read_row(const struct kl__kernels *k, kl_dtype dtype, float *to, const char *from, int64_t n)
+{
+    if (dtype == KL_F32)
+        memcpy(to, from, (size_t)n * sizeof *to);
+    else if (dtype == KL_BF16)
+        k->f32_of_bf16(to, (const uint16_t *)(const void *)from, n);
+    else
+        kl__decode(KL__TYPE_Q8_0, to, from, n);
+}
+
 static const float *read(const struct kl__kernels *k, const struct kl__kv *kv, struct matrix x, int64_t first,
                          int64_t n, float *scratch, int64_t *pitch)
 {
@@ -33,10 +45,7 @@ static const float *read(const struct kl__kernels *k, const struct kl__kv *kv, s
         run = run_length(kv, first + i, n - i);
         const char *from = row_of(kv, x, first + i);
         for (int64_t j = 0; j < run; j++, from += x.row)
-            if (kv->dtype == KL_F32)
-                memcpy(scratch + (i + j) * x.n_dim, from, (size_t)x.n_dim * sizeof(float));
-            else
-                k->f32_of_bf16(scratch + (i + j) * x.n_dim, (const uint16_t *)(const void *)from, x.n_dim);
+            read_row(k, kv->dtype, scratch + (i + j) * x.n_dim, from, x.n_dim);
     }
     *pitch = x.n_dim;
     return scratch;

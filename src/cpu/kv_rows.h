@@ -1,5 +1,5 @@
-/** Rows of a cache of keys and values, contiguous or in pages, f32 or bf16: how attention
- *  reads them without knowing. */
+/** Rows of a cache of keys and values, contiguous or in pages, f32, bf16 or in blocks: how attention reads them without
+ *  knowing. */
 #ifndef KL_CPU_KV_ROWS_H
 #define KL_CPU_KV_ROWS_H
 

@@ -36,6 +36,7 @@ struct kl__latent kl__latent_of(const kl_backend *be, const kl_mla_args *args)
                            .n_latent = args->w_uk.dim[2],
                            .n_v = args->w_uv.dim[1],
                            .form = args->form};
+    x.attention.kv.n_k = x.n_latent + x.n_rope; /* numbers, whatever elements they are stored as */
     x.attention.kv.n_v = x.n_latent;
     return x;
 }

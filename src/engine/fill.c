@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "engine/engine.h"
+#include "tensor/quant/quant.h"
 
 #include <math.h>
 #include <string.h>
@@ -31,6 +32,12 @@ static void draw(char *to, int64_t bytes, kl_cache_type type, uint64_t *state)
     if (type == KL_CACHE_F32)
         for (int64_t i = 0; i < bytes / 4; i++)
             ((float *)(void *)to)[i] = nearly_normal(state);
+    else if (type == KL_CACHE_Q8_0)
+        for (float x[32]; bytes >= 34; bytes -= 34, to += 34) {
+            for (int i = 0; i < 32; i++)
+                x[i] = nearly_normal(state);
+            kl__encode(KL__TYPE_Q8_0, to, x, 32, NULL);
+        }
     else
         for (int64_t i = 0; i < bytes / 2; i++)
             ((uint16_t *)(void *)to)[i] = kl__bf16_of_f32(nearly_normal(state));

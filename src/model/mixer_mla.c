@@ -2,6 +2,7 @@
 #include "model/walk.h"
 
 #include "base/half.h"
+#include "tensor/quant/quant.h"
 #include "tensor/tensor.h"
 
 #include <string.h>
@@ -72,6 +73,26 @@ static char *row_at(const struct kl__batch *b, const kl_config *c, const struct 
            ((int64_t)index * KL_PAGE_TOKENS + at % KL_PAGE_TOKENS) * row;
 }
 
+/* Blocks hold finite numbers only: of a row that has others nothing is kept but that. */
+static void store_blocks(char *to, const float *from, int64_t n)
+{
+    static const uint16_t not_a_number = 0x7e00;
+    if (kl__encode(KL__TYPE_Q8_0, to, from, n, NULL) != KL_OK)
+        for (int64_t i = 0; i < n / 32; i++)
+            memcpy(to + i * 34, &not_a_number, sizeof not_a_number);
+}
+
+static void store_row(kl_cache_type type, char *to, const float *from, int64_t n)
+{
+    if (type == KL_CACHE_F32)
+        memcpy(to, from, (size_t)n * sizeof(float));
+    else if (type == KL_CACHE_Q8_0)
+        store_blocks(to, from, n);
+    else
+        for (int64_t i = 0; i < n; i++)
+            ((uint16_t *)(void *)to)[i] = kl__bf16_of_f32(from[i]);
+}
+
 static void remember(struct kl__walk *w, int index, const struct stage *s)
 {
     const struct kl__batch *b = w->batch;
@@ -80,11 +101,7 @@ static void remember(struct kl__walk *w, int index, const struct stage *s)
         for (int t = 0; t < b->seq[i].n_token; t++) {
             const float *from = (const float *)s->row.data + (b->seq[i].first + (int64_t)t) * n;
             char *to = row_at(b, &w->net->c, &b->seq[i], index, b->seq[i].position + t);
-            if (b->cache.type == KL_CACHE_F32)
-                memcpy(to, from, (size_t)n * sizeof(float));
-            else
-                for (int64_t j = 0; j < n; j++)
-                    ((uint16_t *)(void *)to)[j] = kl__bf16_of_f32(from[j]);
+            store_row(b->cache.type, to, from, n);
         }
 }
 
@@ -92,8 +109,11 @@ static void remember(struct kl__walk *w, int index, const struct stage *s)
 static kl_tensor pool_of(const struct kl__walk *w, int index, int64_t length)
 {
     const struct kl__cache *cache = &w->batch->cache;
-    kl_dtype dtype = cache->type == KL_CACHE_F32 ? KL_F32 : KL_BF16;
+    static const kl_dtype dtypes[] = {[KL_CACHE_BF16] = KL_BF16, [KL_CACHE_F32] = KL_F32, [KL_CACHE_Q8_0] = KL_Q8_0};
+    kl_dtype dtype = dtypes[cache->type];
     int64_t n = kl__width_latent(&w->net->c), bytes = (int64_t)kl_dtype_bytes(dtype);
+    if (dtype == KL_Q8_0)
+        n = n / 32 * 34;
     if (w->measure)
         return kl_view2(cache->base, dtype, length, n);
     char *first = cache->base + index * KL_PAGE_TOKENS * n * bytes;

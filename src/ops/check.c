@@ -67,9 +67,6 @@ kl_status kl__check_tensor(const char *op, const char *name, kl_tensor t, unsign
     }
     if (t.pitch < 0)
         return kl__fail(err, KL_ERR_SHAPE, "%s: %s has pitch %lld, expected 0 or more", op, name, (long long)t.pitch);
-    if (t.pitch < 0)
-        return kl__fail(err, KL_ERR_SHAPE, "%s: %s has pitch %lld, expected 0 or the elements of a row", op, name,
-                        (long long)t.pitch);
     if (!countable(t))
         return kl__fail(err, KL_ERR_SHAPE, "%s: %s has more bytes than an address can count", op, name);
     if (t.pitch && t.pitch < kl__row_elements(t))

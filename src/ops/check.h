@@ -12,6 +12,7 @@ enum {
     KL__BF16 = 1 << KL_BF16,
     KL__F16 = 1 << KL_F16,
     KL__I32 = 1 << KL_I32,
+    KL__Q8_0 = 1 << KL_Q8_0,
     KL__FLOAT = KL__F32 | KL__BF16, /* what activations and weights may be */
 };
 

@@ -1,7 +1,17 @@
 #include "ops/check_cache.h"
 
+/* Elements of a row of `n` numbers in the cache. */
+static kl_status row_elements(int64_t *elements, const char *op, kl_dtype dtype, int64_t n, kl_error *err)
+{
+    *elements = dtype == KL_Q8_0 ? n / 32 * 34 : n;
+    if (dtype != KL_Q8_0 || n % 32 == 0)
+        return KL_OK;
+    return kl__fail(err, KL_ERR_SHAPE, "%s: a row of the cache has %lld numbers, expected a multiple of 32 for q8_0",
+                    op, (long long)n);
+}
+
 /* Shapes of q, cache and weights; the weights say which columns are which. */
-static kl_status check_inputs(const char *op, const kl_mla_args *a, kl_error *err)
+static kl_status check_inputs(const char *op, const kl_mla_args *a, unsigned cache_dtypes, kl_error *err)
 {
     KL_TRY(kl__check_tensor(op, "q", a->q, KL__FLOAT, 3, (int64_t[]){-1, -1, -1}, err));
     int64_t n_head = a->q.dim[1], n_k = a->q.dim[2];
@@ -16,8 +26,10 @@ static kl_status check_inputs(const char *op, const kl_mla_args *a, kl_error *er
     KL_TRY(kl__check_tensor(op, "w_uv", a->w_uv, KL__FLOAT, 3, (int64_t[]){n_head, -1, n_latent}, err));
     KL_TRY(kl__check_columns(op, "columns of v", a->w_uv.dim[1], true, err));
     bool paged = a->paging.table != NULL;
-    int64_t row = n_latent + n_k - n_nope, paged_dim[] = {-1, -1, row}, dim[] = {-1, row};
-    KL_TRY(kl__check_tensor(op, "cache", a->cache, KL__FLOAT, paged ? 3 : 2, paged ? paged_dim : dim, err));
+    int64_t row;
+    KL_TRY(row_elements(&row, op, a->cache.dtype, n_latent + n_k - n_nope, err));
+    int64_t paged_dim[] = {-1, -1, row}, dim[] = {-1, row};
+    KL_TRY(kl__check_tensor(op, "cache", a->cache, cache_dtypes, paged ? 3 : 2, paged ? paged_dim : dim, err));
     if (a->form != KL_MLA_AUTO && a->form != KL_MLA_ABSORBED && a->form != KL_MLA_EXPANDED)
         return kl__fail(err, KL_ERR_ARGUMENT, "%s: form is %d, expected a kl_mla_form", op, (int)a->form);
     struct kl__cache_call cache = {.op = op,
@@ -36,7 +48,7 @@ static kl_status check(const kl_backend *be, const kl_mla_args *a, kl_error *err
 {
     static const char op[] = "kl_mla";
     KL_TRY(kl__check_call(op, be, a, err));
-    KL_TRY(check_inputs(op, a, err));
+    KL_TRY(check_inputs(op, a, KL__FLOAT | KL__Q8_0, err));
     int64_t o_dim[] = {a->q.dim[0], a->q.dim[1], a->w_uv.dim[1]};
     KL_TRY(kl__check_tensor(op, "o", a->o, KL__FLOAT, 3, o_dim, err));
     KL_TRY(kl__check_optional(op, "lse", a->lse, KL__F32, 2, a->q.dim, err));
@@ -65,7 +77,7 @@ static kl_status check_bwd(const kl_backend *be, const kl_mla_bwd_args *a, kl_er
     const kl_mla_args *f = &a->fwd;
     if (f->paging.table)
         return kl__fail(err, KL_ERR_UNSUPPORTED, "%s: fwd.paging is given, expected a contiguous cache", op);
-    KL_TRY(check_inputs(op, f, err));
+    KL_TRY(check_inputs(op, f, KL__FLOAT, err));
     int64_t o_dim[] = {f->q.dim[0], f->q.dim[1], f->w_uv.dim[1]};
     KL_TRY(kl__check_tensor(op, "o", f->o, KL__FLOAT, 3, o_dim, err));
     KL_TRY(kl__check_tensor(op, "lse", f->lse, KL__F32, 2, f->q.dim, err));

@@ -8,6 +8,7 @@ static const struct {
     [KL_BF16] = {"bf16", 2},
     [KL_F16] = {"f16", 2},
     [KL_I32] = {"i32", 4},
+    [KL_Q8_0] = {"q8_0", 1},
 };
 
 static bool is_dtype(kl_dtype dtype)

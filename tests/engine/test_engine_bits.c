@@ -1,6 +1,6 @@
 /* What the engine promises about bits: the same for any number of threads, any neighbours in a step, any cut of a
- * prompt at a multiple of the page, after a fork, a checkpoint, a file.  And decoding agrees with reading a prompt, up to
- * rounding. */
+ * prompt at a multiple of the page, after a fork, a checkpoint, a file.  And decoding agrees with reading a prompt, up
+ * to rounding. */
 #include "support/tiny.h"
 
 #include <string.h>
@@ -186,7 +186,7 @@ static void checkpoints(void **state)
 static void files(void **state)
 {
     (void)state;
-    for (int type = KL_CACHE_BF16; type <= KL_CACHE_F32; type++) {
+    for (int type = KL_CACHE_BF16; type <= KL_CACHE_Q8_0; type++) {
         struct kt_engine e =
             kt_open_engine(kt_tiny("q8_0"), 2, &(kl_engine_options){.cache_type = (kl_cache_type)type});
         kt_rng r = {6};
@@ -212,7 +212,7 @@ static void files(void **state)
 static void decode_agrees_with_prefill(void **state)
 {
     (void)state;
-    for (int type = KL_CACHE_BF16; type <= KL_CACHE_F32; type++) {
+    for (int type = KL_CACHE_BF16; type <= KL_CACHE_Q8_0; type++) {
         struct kt_engine e = kt_open_engine(kt_tiny("f32"), 2, &(kl_engine_options){.cache_type = (kl_cache_type)type});
         kt_rng r = {7};
         int32_t *token = kt_tokens(&r, N, e.n_vocab);
@@ -224,9 +224,9 @@ static void decode_agrees_with_prefill(void **state)
         kl_session_reset(s);
         for (int i = 0; i < N; i++)
             KT_OK(kl_decode(s, token[i], single + i * (int64_t)e.n_vocab, KT_ERR));
-        /* Latents that differ in the last bit may round to neighbours in bf16. */
+        /* Latents that differ in the last bit may be rounded to neighbours. */
         kt_assert_close("decode and prefill", single, prompt, N * (int64_t)e.n_vocab,
-                        type == KL_CACHE_F32 ? 1e-5 : 3e-3);
+                        type == KL_CACHE_F32 ? 1e-5 : 2e-2);
         kl_session_close(s);
         kt_close_engine(&e);
     }
