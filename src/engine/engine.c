@@ -35,8 +35,8 @@ static kl_status set_options(kl_engine *e, const kl_model *model, const kl_engin
                         (int)o->cache_type, (long long)o->cache_bytes);
     int64_t latent = kl__width_latent(&model->net.c);
     if (o && o->cache_type == KL_CACHE_Q8_0 && kl__n_mla(&model->net.c) && latent % 32)
-        return kl__fail(err, KL_ERR_UNSUPPORTED, "a latent has %lld numbers, expected a multiple of 32 for a q8_0 cache",
-                        (long long)latent);
+        return kl__fail(err, KL_ERR_UNSUPPORTED,
+                        "a latent has %lld numbers, expected a multiple of 32 for a q8_0 cache", (long long)latent);
     e->model = model;
     e->max_token = (tokens + KL_PAGE_TOKENS - 1) / KL_PAGE_TOKENS * KL_PAGE_TOKENS;
     e->max_span = spans;

@@ -1,5 +1,5 @@
-/* MLA over a cache in blocks of q8_0: the bits of an f32 cache that holds the decoded numbers, contiguous and in pages, in
- * both forms; and what is refused. */
+/* MLA over a cache in blocks of q8_0: the bits of an f32 cache that holds the decoded numbers, contiguous and in pages,
+ * in both forms; and what is refused. */
 #include "support/kt.h"
 #include "tensor/quant/quant.h"
 
