@@ -126,8 +126,8 @@ KL_API kl_status kl_trainer_step(kl_trainer *trainer, const kl_step_options *opt
 /** Steps that were not skipped. */
 KL_API int64_t kl_trainer_n_step(const kl_trainer *trainer);
 
-/** Writes everything that a later kl_trainer_load needs to go on to the bit: parameters, moments, the count of steps and
- *  what is usual; not the gradients: between steps.  `extra` [extra_bytes] is the caller's, e.g. the place in its data.
+/** Writes everything that a later kl_trainer_load needs to go on to the bit: parameters, moments, the count of steps
+ *  and what is usual; not the gradients: between steps.  `extra` [extra_bytes] is the caller's, e.g. the place in its data.
  *  The file is complete and checksummed, or `path` is as it was before, whatever happens.
  *  Errors: KL_ERR_IO, KL_ERR_MEMORY.   [T: train/training_file] */
 KL_API kl_status kl_trainer_save(const kl_trainer *trainer, const char *path, const void *extra, size_t extra_bytes,
@@ -157,6 +157,38 @@ typedef struct kl_schedule {
 
 /** Learning rate of step `step`, 0 for the first; after the last it stays where it is.   [T: train/step] */
 KL_API double kl_schedule_rate(const kl_schedule *schedule, int64_t step);
+
+/* ----------------------------------------------------------------------------------------------- synthetic tasks -- */
+
+/** Tasks whose answers are known: what a mixer can remember (arXiv:2510.26692 section 5.1). */
+typedef enum kl_task_kind {
+    /** Symbols, a separator, the same symbols backwards; everything after the separator is to be foreseen. */
+    KL_TASK_PALINDROME = 0,
+    /** Multi-query associative recall: keys, each followed by its value, a separator, then blanks with the keys in
+     *  random places; at each the value is to be foreseen. */
+    KL_TASK_MQAR,
+    /** 64 stacks: "push i x" and "pop i x" in any order, x being what was pushed last; x is to be foreseen at each
+     *  pop. */
+    KL_TASK_STACK,
+    KL_N_TASK
+} kl_task_kind;
+/** "palindrome", "mqar", "stack"; "?" for a value that is no task.  Static storage. */
+KL_API const char *kl_task_name(kl_task_kind task);
+
+typedef struct kl_task {
+    kl_task_kind kind;
+    int64_t length;   /* tokens of a sequence, 8 .. 2^20; the last ones may be blanks */
+    int64_t n_symbol; /* that are drawn from; 0: palindrome and stack 64; mqar 256 keys or twice the pairs, and as many
+                         values */
+    int64_t n_pair;   /* mqar: pairs, each asked for once; 0: length / 8 */
+    uint64_t seed;
+} kl_task;
+
+/** Size of the vocabulary.  Errors: KL_ERR_ARGUMENT. */
+KL_API kl_status kl_task_vocab(int64_t *n_vocab, const kl_task *task, kl_error *err);
+/** Sequence `index` of the task: token [length], label [length] (negative where nothing is to be foreseen).  Depends on
+ *  nothing but its arguments.  Errors: KL_ERR_ARGUMENT, KL_ERR_MEMORY.   [T: train/tasks] */
+KL_API kl_status kl_task_sequence(const kl_task *task, uint64_t index, int32_t *token, int32_t *label, kl_error *err);
 
 /* ---------------------------------------------------------------------------------------------------- optimisers -- */
 

@@ -1,34 +1,22 @@
 /* Parameters of a model that has not learnt yet. */
+#include "base/random.h"
 #include "train/trainer.h"
 
 #include <math.h>
 #include <string.h>
 
-/* SplitMix64: every number is a hash of its place, so that none depends on what else a model has. */
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
+/* Numbers depend on the seed and the name, not on what else a model has. */
 static uint64_t key_of(const char *name, uint64_t seed)
 {
     uint64_t key = 0xcbf29ce484222325; /* FNV-1a */
     for (; *name; name++)
         key = (key ^ (unsigned char)*name) * 0x100000001b3;
-    return mix(key + mix(seed + 0x9e3779b97f4a7c15));
-}
-
-/* [0, 1) */
-static double uniform(uint64_t key, uint64_t i)
-{
-    return (double)(mix(key + i * 0x9e3779b97f4a7c15) >> 11) * 0x1p-53;
+    return kl__random(seed, key).key;
 }
 
 static double normal(uint64_t key, uint64_t i)
 {
-    double u = uniform(key, 2 * i), v = uniform(key, 2 * i + 1);
+    double u = kl__uniform_at(key, 2 * i), v = kl__uniform_at(key, 2 * i + 1);
     return sqrt(-2 * log(1 - u)) * cos(6.283185307179586 * v);
 }
 
@@ -78,9 +66,9 @@ static void fill(float *x, const struct kl__place *p, const kl_config *c, uint64
     for (int64_t i = 0; i < kl__place_floats(p); i++) {
         uint64_t at = (uint64_t)i;
         if (conv)
-            x[i] = (float)((2 * uniform(key, at) - 1) / sqrt((double)p->columns));
+            x[i] = (float)((2 * kl__uniform_at(key, at) - 1) / sqrt((double)p->columns));
         else
-            x[i] = (float)(p->n_dim == 1 ? vector(p, c, uniform(key, at)) : d * normal(key, at));
+            x[i] = (float)(p->n_dim == 1 ? vector(p, c, kl__uniform_at(key, at)) : d * normal(key, at));
     }
 }
 
