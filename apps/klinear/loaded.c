@@ -84,12 +84,26 @@ kl_status ka_load(struct ka_loaded *l, const struct ka_choice *choice, int batch
     return status;
 }
 
+kl_status ka_load_tokenizer(struct ka_loaded *l, kl_error *err)
+{
+    double start = ka_seconds();
+    KL_TRY(kl_tokenizer_open(&l->tokenizer, l->path, NULL, err));
+    int64_t tokens = kl_tokenizer_n_vocab(l->tokenizer), rows = kl_model_config(l->model)->n_vocab;
+    if (tokens > rows)
+        return kl__fail(err, KL_ERR_FORMAT, "%s: the tokenizer has %lld tokens, expected at most the %lld of the model",
+                        l->path, (long long)tokens, (long long)rows);
+    l->seconds += ka_seconds() - start;
+    return KL_OK;
+}
+
 void ka_unload(struct ka_loaded *l)
 {
+    kl_tokenizer_close(l->tokenizer);
     kl_engine_close(l->engine);
     kl_model_close(l->model);
     kl_backend_close(l->backend);
     kl_pool_close(l->pool);
+    l->tokenizer = NULL;
     l->engine = NULL;
     l->model = NULL;
     l->backend = NULL;

@@ -23,11 +23,15 @@ struct ka_loaded {
     kl_backend *backend;
     kl_model *model;
     kl_engine *engine;
-    double seconds; /* that opening took */
+    kl_tokenizer *tokenizer; /* NULL before ka_load_tokenizer() */
+    double seconds;          /* that opening took */
 };
 
 /** Opens everything.  `batch`: most tokens of one step, 0: the engine's default.  On failure nothing stays open. */
 kl_status ka_load(struct ka_loaded *l, const struct ka_choice *choice, int batch, kl_error *err);
+/** Opens the tokenizer that lies in or beside the model.  Errors: as kl_tokenizer_open(); KL_ERR_FORMAT when it has
+ *  tokens that the model does not know. */
+kl_status ka_load_tokenizer(struct ka_loaded *l, kl_error *err);
 void ka_unload(struct ka_loaded *l);
 
 #endif

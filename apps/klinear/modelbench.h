@@ -22,7 +22,7 @@ struct ka_model_row {
 #define FIELD(name, kind, heading, width) ka_##kind name;
 #include "modelrows.def"
 #undef FIELD
-    double ratio; /* of the second model's tokens per second to the first's, the median over rounds; NaN: of the first */
+    double ratio; /* of the second model's tokens per second to the first's, median of rounds; NaN: of the first */
 };
 extern const struct ka_field ka_model_row_fields[];
 
