@@ -55,6 +55,6 @@ void ka_filework_end(struct ka_filework *w, kl_status status, const char *path)
     ka_progress_end(&w->progress);
     ka_forget_interrupt();
     kl_pool_close(w->pool);
-    if (status == KL_OK)
+    if (status == KL_OK && path)
         fprintf(stderr, "wrote %s in %s\n", path, ka_duration(ka_seconds() - w->started).text);
 }

@@ -22,11 +22,12 @@ struct ka_filework {
     double started;
 };
 
-/** Starts threads, takes over Ctrl-C.  `what` is shown while it goes on: "Making the model".  On failure nothing stays. */
+/** Starts threads, takes over Ctrl-C.  `what` is shown while it goes on: "Making the model".
+ *  On failure nothing stays. */
 kl_status ka_filework_begin(struct ka_filework *w, const struct ka_filework_choice *choice, const char *what,
                             kl_error *err);
-/** Ends what was begun; says on stderr what was written and how long it took when `status` is KL_OK (a path may be a
- *  file or a folder of files), else does not. */
+/** Ends what was begun; when `status` is KL_OK, says on stderr that `path` (NULL: nothing) was written, and how long it
+ *  took. */
 void ka_filework_end(struct ka_filework *w, kl_status status, const char *path);
 
 #endif

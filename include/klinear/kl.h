@@ -632,6 +632,8 @@ typedef struct kl_file_options {
     const kl_allocator *alloc; /* borrowed; NULL: the C library's */
     kl_progress_fn *progress;  /* bytes written; NULL: nobody is told */
     void *user;                /* for `progress` */
+    int64_t shard_bytes;       /* of a safetensors file at most, unless one tensor has more; 0: 5 GiB */
+    bool dry_run;              /* everything is checked and planned as it would be, and nothing appears */
 } kl_file_options;
 
 /** Reads a model's configuration alone: from a directory in Hugging Face layout, a safetensors file in one, a GGUF
@@ -653,6 +655,18 @@ KL_API const char *kl_preset_name(int i);
  *  KL_ERR_CANCELLED.   [T: unit/init] */
 KL_API kl_status kl_model_init(const char *path, const kl_config *config, uint64_t seed, const kl_file_options *options,
                                kl_error *err);
+
+/** Converts a model in Hugging Face layout to GGUF.  Default type: every matrix keeps its own.  With that,
+ *  kl_model_to_hf makes the same model again, to the bit: what GGUF has no place for (types, A_log, texts) is kept in
+ *  metadata. Errors: KL_ERR_IO, KL_ERR_FORMAT, KL_ERR_SHAPE, KL_ERR_UNSUPPORTED (another architecture or type; a
+ *  tensor that would be lost), KL_ERR_NUMERIC (a number that the type cannot hold), KL_ERR_MEMORY, KL_ERR_CANCELLED.
+ *  [T: unit/convert] */
+KL_API kl_status kl_model_to_gguf(const char *path, const char *from, const kl_file_options *options, kl_error *err);
+
+/** Converts a GGUF file, of this or another tool, to Hugging Face layout: a new folder, or one that is empty.  Types
+ *  are f32, f16 and bf16.  Default: those of the model that the file was made from, else bf16, with f32 for what the
+ *  file has in f32 and bf16 could not hold.   Errors: as kl_model_to_gguf.   [T: unit/convert] */
+KL_API kl_status kl_model_to_hf(const char *folder, const char *from, const kl_file_options *options, kl_error *err);
 
 /* -------------------------------------------------------------------------------------------- prefix cache -- */
 

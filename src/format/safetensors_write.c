@@ -7,40 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void put_text(struct kl__buffer *b, const char *text)
-{
-    kl__buffer_put(b, text, strlen(text));
-}
-
-/* A JSON string: what has to be escaped is, everything else stands as it is. */
-static void put_string(struct kl__buffer *b, struct kl__str s)
-{
-    char code[8];
-    put_text(b, "\"");
-    for (size_t i = 0; i < s.bytes; i++) {
-        unsigned char c = (unsigned char)s.at[i];
-        if (c < ' ') {
-            snprintf(code, sizeof code, "\\u%04x", c);
-            put_text(b, code);
-            continue;
-        }
-        if (c == '"' || c == '\\')
-            put_text(b, "\\");
-        kl__buffer_put(b, &s.at[i], 1);
-    }
-    put_text(b, "\"");
-}
-
 kl_status kl__safetensors_put_meta(struct kl__writer *w, const struct kl__meta *m, kl_error *err)
 {
     if (m->type != KL__META_STRING)
         return kl__writer_fail(w, err, KL_ERR_UNSUPPORTED, "key", m->key, "is no string; safetensors holds no other");
     if (!kl__utf8_valid(m->s) || (m->s.bytes && memchr(m->s.at, 0, m->s.bytes)))
         return kl__writer_fail(w, err, KL_ERR_ARGUMENT, "key", m->key, "has a value that is not UTF-8 text");
-    put_text(&w->meta, w->meta.bytes ? "," : "");
-    put_string(&w->meta, m->key);
-    put_text(&w->meta, ":");
-    put_string(&w->meta, m->s);
+    kl__buffer_put_text(&w->meta, w->meta.bytes ? "," : "");
+    kl__buffer_put_json(&w->meta, m->key);
+    kl__buffer_put_text(&w->meta, ":");
+    kl__buffer_put_json(&w->meta, m->s);
     return KL_OK;
 }
 
@@ -59,20 +35,20 @@ static void put_number(struct kl__buffer *b, const char *before, uint64_t n)
 {
     char text[40];
     snprintf(text, sizeof text, "%s%llu", before, (unsigned long long)n);
-    put_text(b, text);
+    kl__buffer_put_text(b, text);
 }
 
 static void put_entry(struct kl__buffer *b, const struct kl__stored *t, uint64_t begin, uint64_t end)
 {
-    put_string(b, t->name);
-    put_text(b, ":{\"dtype\":\"");
-    put_text(b, kl__type_info(t->type)->name);
-    put_text(b, "\",\"shape\":[");
+    kl__buffer_put_json(b, t->name);
+    kl__buffer_put_text(b, ":{\"dtype\":\"");
+    kl__buffer_put_text(b, kl__type_info(t->type)->name);
+    kl__buffer_put_text(b, "\",\"shape\":[");
     for (int d = 0; d < t->n_dim; d++)
         put_number(b, d ? "," : "", (uint64_t)t->dim[d]);
     put_number(b, "],\"data_offsets\":[", begin);
     put_number(b, ",", end);
-    put_text(b, "]}");
+    kl__buffer_put_text(b, "]}");
 }
 
 static kl_status put_entries(struct kl__writer *w, struct kl__written **sorted, kl_error *err)
@@ -89,7 +65,7 @@ static kl_status put_entries(struct kl__writer *w, struct kl__written **sorted, 
         sorted[i]->at = at;
         if (__builtin_add_overflow(at, t->bytes, &at) || at > INT64_MAX - KL__SAFETENSORS_HEADER_BYTES - 8)
             return kl__writer_fail(w, err, KL_ERR_UNSUPPORTED, "tensor", t->name, "makes the file too large");
-        put_text(&w->header, w->header.bytes > 9 ? "," : "");
+        kl__buffer_put_text(&w->header, w->header.bytes > 9 ? "," : "");
         put_entry(&w->header, t, sorted[i]->at, at);
     }
     w->end = at;
@@ -103,16 +79,16 @@ kl_status kl__safetensors_lay_out(struct kl__writer *w, kl_error *err)
         return kl__fail(err, KL_ERR_MEMORY, "%s: no memory to write it", kl__shown_path(w->path).text);
     kl__buffer_put(&w->header, "\0\0\0\0\0\0\0\0{", 9);
     if (w->n_meta) {
-        put_text(&w->header, "\"" KL__SAFETENSORS_META "\":{");
+        kl__buffer_put_text(&w->header, "\"" KL__SAFETENSORS_META "\":{");
         kl__buffer_put(&w->header, w->meta.data, w->meta.bytes);
-        put_text(&w->header, "}");
+        kl__buffer_put_text(&w->header, "}");
     }
     kl_status status = put_entries(w, sorted, err);
     kl__release(w->alloc, sorted);
     KL_TRY(status);
-    put_text(&w->header, "}");
+    kl__buffer_put_text(&w->header, "}");
     while (w->header.bytes % 8 && !w->header.failed)
-        put_text(&w->header, " ");
+        kl__buffer_put_text(&w->header, " ");
     if (w->header.failed)
         return KL_OK; /* which the writer looks at next */
     uint64_t json_bytes = w->header.bytes - 8;

@@ -4,6 +4,7 @@
 #include "format/writer_parts.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ------------------------------------------------------------------------------------------------------- buffers -- */
@@ -35,6 +36,29 @@ void kl__buffer_put(struct kl__buffer *b, const void *data, size_t bytes)
         return;
     memcpy(b->data + b->bytes, data, bytes);
     b->bytes += bytes;
+}
+
+void kl__buffer_put_text(struct kl__buffer *b, const char *text)
+{
+    kl__buffer_put(b, text, strlen(text));
+}
+
+void kl__buffer_put_json(struct kl__buffer *b, struct kl__str s)
+{
+    char code[8];
+    kl__buffer_put_text(b, "\"");
+    for (size_t i = 0; i < s.bytes; i++) {
+        unsigned char c = (unsigned char)s.at[i];
+        if (c < ' ') {
+            snprintf(code, sizeof code, "\\u%04x", c);
+            kl__buffer_put_text(b, code);
+            continue;
+        }
+        if (c == '"' || c == '\\')
+            kl__buffer_put_text(b, "\\");
+        kl__buffer_put(b, &s.at[i], 1);
+    }
+    kl__buffer_put_text(b, "\"");
 }
 
 void kl__buffer_free(struct kl__buffer *b)

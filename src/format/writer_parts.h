@@ -14,6 +14,9 @@ struct kl__buffer {
     bool failed;
 };
 void kl__buffer_put(struct kl__buffer *b, const void *data, size_t bytes);
+void kl__buffer_put_text(struct kl__buffer *b, const char *text);
+/** The text as a JSON string: what has to be escaped is, everything else stands as it is. */
+void kl__buffer_put_json(struct kl__buffer *b, struct kl__str text);
 void kl__buffer_free(struct kl__buffer *b);
 
 struct kl__written {

@@ -29,6 +29,8 @@ static kl_status write_all(struct kl__writer *w, const char *path, const kl_conf
     KL_TRY(kl__made_tokens(w, c->n_vocab, s.alloc, err));
     KL_TRY(kl__gguf_announce(w, tensor, n, &s.total, err));
     KL_TRY(kl__writer_begin(w, err));
+    if (options && options->dry_run)
+        return KL_OK;
     kl_status status = write_tensors(&s, tensor, n, c, seed, err);
     kl__stream_close(&s);
     return status;
@@ -51,7 +53,7 @@ kl_status kl_model_init(const char *path, const kl_config *c, uint64_t seed, con
     kl_status status = kl__writer_open(&w, path, "gguf", alloc, err);
     if (status == KL_OK) {
         status = write_all(w, path, c, &m, tensor, n, seed, options, err);
-        if (status == KL_OK)
+        if (status == KL_OK && !(options && options->dry_run))
             status = kl__writer_finish(w, err);
         else
             kl__writer_abandon(w);

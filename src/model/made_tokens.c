@@ -3,8 +3,7 @@
 #include "base/memory.h"
 #include "model/made.h"
 #include "model/spelling.h"
-
-#include <stdio.h>
+#include "text/tokenizer.h"
 
 enum { N_BYTE = 256, WORD_BYTES = 16, N_SYLLABLE = 100 };
 
@@ -61,19 +60,20 @@ static int64_t add_bytes(struct vocabulary *v)
 
 static void fill(struct vocabulary *v, int64_t n_vocab)
 {
-    char word[WORD_BYTES], name[KL__SPECIAL_NAME_BYTES];
-    int64_t special = n_vocab - KL__N_SPECIAL;
+    char word[WORD_BYTES];
+    int64_t special = n_vocab - KL__SPECIAL_SLOTS;
     for (int64_t id = add_bytes(v), i = 0; id < special; id++, i++)
         add(v, id, word, make_word(word, i), 1);
-    for (int i = 0; i < KL__N_SPECIAL; i++) {
-        kl__special_name(name, i, special);
+    for (int i = 0; i < KL__SPECIAL_SLOTS; i++) {
+        struct kl__reserved reserved = kl__reserved_name((int32_t)special + i);
+        const char *name = kl__released_name(i) ? kl__released_name(i) : reserved.text;
         add(v, special + i, name, strlen(name), 3);
     }
 }
 
 static kl_status announce(struct kl__writer *w, const struct vocabulary *v, int64_t n_vocab, kl_error *err)
 {
-    uint32_t special = (uint32_t)(n_vocab - KL__N_SPECIAL);
+    uint32_t special = (uint32_t)(n_vocab - KL__SPECIAL_SLOTS);
     const struct kl__meta meta[] = {
         kl__meta_string("tokenizer.ggml.model", kl__str("gpt2")),
         kl__meta_string("tokenizer.ggml.pre", kl__str("kimi-k2")),
@@ -93,10 +93,10 @@ static kl_status announce(struct kl__writer *w, const struct vocabulary *v, int6
 kl_status kl__made_tokens(struct kl__writer *w, int64_t n_vocab, const kl_allocator *alloc, kl_error *err)
 {
     size_t n = (size_t)n_vocab;
-    if (n_vocab < N_BYTE + KL__N_SPECIAL)
+    if (n_vocab < N_BYTE + KL__SPECIAL_SLOTS)
         return KL_OK;
     struct vocabulary v = {.text = kl__alloc(alloc, n * sizeof *v.text), .type = kl__alloc(alloc, n * sizeof *v.type)};
-    char *texts = kl__alloc(alloc, n * WORD_BYTES + (size_t)KL__N_SPECIAL * KL__SPECIAL_NAME_BYTES);
+    char *texts = kl__alloc(alloc, n * WORD_BYTES + KL__SPECIAL_SLOTS * sizeof(struct kl__reserved));
     kl_status status = KL_ERR_MEMORY;
     v.room = texts;
     if (v.text && v.type && texts) {

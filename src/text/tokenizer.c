@@ -159,8 +159,7 @@ kl_text kl_tokenizer_template(const kl_tokenizer *t)
 
 /* ------------------------------------------------------------------------------------------------------ identity -- */
 
-/* The token as a line of tiktoken.model.  line [KL__TOKEN_BYTES * 2] */
-static size_t write_line(char *line, struct kl__str token, int32_t rank)
+size_t kl__tiktoken_line(char *line, struct kl__str token, int32_t rank)
 {
     static const char letter[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     size_t n = 0;
@@ -182,7 +181,7 @@ void kl_tokenizer_sha256(char hex[65], const kl_tokenizer *t)
     kl__sha256_begin(&sha);
     for (int32_t id = 0; id < t->vocab.n_token; id++)
         if (t->vocab.kind[id] == KL__TOKEN_ORDINARY)
-            kl__sha256_add(&sha, line, write_line(line, kl__vocab_text(&t->vocab, id), id));
+            kl__sha256_add(&sha, line, kl__tiktoken_line(line, kl__vocab_text(&t->vocab, id), id));
     kl__sha256_end(digest, &sha);
     for (int i = 0; i < 32; i++)
         snprintf(hex + 2 * i, 3, "%02x", digest[i]);

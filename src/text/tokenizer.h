@@ -48,6 +48,9 @@ kl_status kl__tokenizer_read_store(kl_tokenizer *t, const struct kl__store *stor
 /** Keeps a copy of a chat template.  Errors: KL_ERR_MEMORY, KL_ERR_UNSUPPORTED (too long). */
 kl_status kl__tokenizer_keep_template(kl_tokenizer *t, struct kl__str text, const char *path, kl_error *err);
 
+/** The token as a line of tiktoken.model, line [2 KL__TOKEN_BYTES]; returns its length. */
+size_t kl__tiktoken_line(char *line, struct kl__str token, int32_t rank);
+
 /** The name of the special token `i` behind the ranks in the released model, or NULL when it is reserved. */
 const char *kl__released_name(int32_t i);
 /** "<|reserved_token_ID|>" */

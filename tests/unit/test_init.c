@@ -4,7 +4,6 @@
 #include "base/memory.h"
 #include "format/store.h"
 #include "model/made.h"
-#include "model/spelling.h"
 #include "model/weights.h"
 
 #include <math.h>
@@ -222,32 +221,13 @@ static void a_tokenizer_comes_along(void **state)
     assert_token(tokens, 1023, "[PAD]");
     KT_OK(kl__store_int(&id, s, "tokenizer.ggml.eos_token_id", KT_ERR));
     assert_int_equal(id, 769);
-    for (int64_t i = 0; i < 1024; i++)
-        for (int64_t k = 0; k < i; k++)
-            assert_false(kl__str_same(tokens->text[i], tokens->text[k]));
+    kl_tokenizer *t; /* every byte is there, nothing stands twice */
+    KT_OK(kl_tokenizer_open(&t, kt_path("m.gguf"), NULL, KT_ERR));
+    assert_int_equal(kl_tokenizer_n_vocab(t), 1024);
+    assert_int_equal(kl_tokenizer_special(t, "<|im_middle|>"), 785);
+    kl_tokenizer_close(t);
     kl__store_close(s);
     kt_remove_files();
-}
-
-static void spelling(void **state)
-{
-    (void)state;
-    unsigned char byte[256], back[512];
-    char text[512];
-    size_t n;
-    for (int i = 0; i < 256; i++)
-        byte[i] = (unsigned char)i;
-    size_t bytes = kl__spell(text, byte, 256);
-    assert_true(kl__utf8_valid((struct kl__str){text, bytes}));
-    assert_true(kl__unspell(back, &n, (struct kl__str){text, bytes}));
-    assert_int_equal(n, 256);
-    assert_memory_equal(back, byte, 256);
-    assert_int_equal(kl__byte_point(' '), 0x120);
-    assert_int_equal(kl__byte_point(0xad), 0x143);
-    assert_false(kl__unspell(back, &n, kl__str(" ")));
-    assert_false(kl__unspell(back, &n, kl__str("a\xc4")));
-    assert_false(kl__unspell(back, &n, kl__str("漢")));
-    assert_false(kl__unspell(back, &n, kl__str("ń")));
 }
 
 static bool stop_half_way(void *user, int64_t done, int64_t total)
@@ -308,7 +288,6 @@ int main(void)
         cmocka_unit_test(the_same_bytes_for_any_threads),
         cmocka_unit_test(numbers_look_like_a_model),
         cmocka_unit_test(a_tokenizer_comes_along),
-        cmocka_unit_test(spelling),
         cmocka_unit_test(stopping_leaves_nothing),
         cmocka_unit_test(memory_may_end_anywhere),
     };
