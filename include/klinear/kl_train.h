@@ -127,7 +127,8 @@ KL_API kl_status kl_trainer_step(kl_trainer *trainer, const kl_step_options *opt
 KL_API int64_t kl_trainer_n_step(const kl_trainer *trainer);
 
 /** Writes everything that a later kl_trainer_load needs to go on to the bit: parameters, moments, the count of steps
- *  and what is usual; not the gradients: between steps.  `extra` [extra_bytes] is the caller's, e.g. the place in its data.
+ *  and what is usual; not the gradients: between steps.  `extra` [extra_bytes] is the caller's, e.g. the place in its
+ *  data.
  *  The file is complete and checksummed, or `path` is as it was before, whatever happens.
  *  Errors: KL_ERR_IO, KL_ERR_MEMORY.   [T: train/training_file] */
 KL_API kl_status kl_trainer_save(const kl_trainer *trainer, const char *path, const void *extra, size_t extra_bytes,
@@ -189,6 +190,72 @@ KL_API kl_status kl_task_vocab(int64_t *n_vocab, const kl_task *task, kl_error *
 /** Sequence `index` of the task: token [length], label [length] (negative where nothing is to be foreseen).  Depends on
  *  nothing but its arguments.  Errors: KL_ERR_ARGUMENT, KL_ERR_MEMORY.   [T: train/tasks] */
 KL_API kl_status kl_task_sequence(const kl_task *task, uint64_t index, int32_t *token, int32_t *label, kl_error *err);
+
+/* --------------------------------------------------------------------------------------------------------- data -- */
+
+/** Tokens in files.  A shard is a file of documents, each at least one token, checksummed; it appears under its name
+ *  when it is complete, and not before. */
+typedef struct kl_shard_writer kl_shard_writer;
+
+/** Starts a shard for ids below n_vocab.  The caller finishes or abandons it.  Errors: KL_ERR_ARGUMENT, KL_ERR_IO,
+ *  KL_ERR_MEMORY. */
+KL_API kl_status kl_shard_create(kl_shard_writer **writer, const char *path, int64_t n_vocab,
+                                 const kl_allocator *alloc, kl_error *err);
+/** Adds a document.  Errors: KL_ERR_ARGUMENT (no tokens, an id out of the vocabulary), KL_ERR_IO, KL_ERR_MEMORY. */
+KL_API kl_status kl_shard_add(kl_shard_writer *writer, const int32_t *token, int64_t n_token, kl_error *err);
+/** Puts the file in its place and frees the writer, also on failure, when nothing is left behind.
+ *  Errors: KL_ERR_ARGUMENT (no documents), KL_ERR_IO. */
+KL_API kl_status kl_shard_finish(kl_shard_writer *writer, kl_error *err);
+/** Gives up.  NULL is allowed. */
+KL_API void kl_shard_abandon(kl_shard_writer *writer);
+
+enum {
+    KL_MAX_SOURCES = 16,
+};
+
+/** A shard, and its part of the tokens that are drawn. */
+typedef struct kl_source {
+    const char *path;
+    double weight; /* > 0; parts are weights divided by their sum */
+} kl_source;
+
+typedef struct kl_data_options {
+    const kl_source *source; /* [n_source] */
+    int n_source;            /* 1 .. KL_MAX_SOURCES */
+    int64_t n_vocab;         /* of the model: every id must be below */
+    int64_t row;             /* tokens of a row, 2 .. 2^24 */
+    uint64_t seed;           /* of the order */
+    const kl_allocator *alloc;
+} kl_data_options;
+
+/** An endless stream of rows out of shards.  Documents are cut into pieces of at most a row; pieces of each source come
+ *  in a random order, another one in each epoch; sources take turns so that each has its part of the tokens.  Rows are
+ *  filled with one piece after the other, each a sequence of its own; a piece that a row has no room for goes on in the
+ *  next.  Every token but the last of its document is drawn once an epoch, with the token after it as its label.
+ *  Everything depends on the options and the place alone.   [T: train/data] */
+typedef struct kl_data kl_data;
+
+/** Opens and checks the shards, which stay mapped.  Errors: KL_ERR_ARGUMENT, KL_ERR_IO, KL_ERR_FORMAT (not a shard, a
+ *  wrong length or checksum, an id out of the vocabulary, an empty document, nothing to foresee), KL_ERR_MEMORY. */
+KL_API kl_status kl_data_open(kl_data **data, const kl_data_options *options, kl_error *err);
+/** NULL is allowed. */
+KL_API void kl_data_close(kl_data *data);
+/** Tokens that source `i` draws in an epoch. */
+KL_API int64_t kl_data_epoch_tokens(const kl_data *data, int i);
+
+/** The next n_row rows: token and label [n_row * row], cu_seqlens [n_row * row + 1] with *n_seq sequences. */
+KL_API void kl_data_next(kl_data *data, int64_t n_row, int32_t *token, int32_t *label, int64_t *cu_seqlens,
+                         int64_t *n_seq);
+
+/** Where a stream is. */
+typedef struct kl_data_place {
+    int64_t epoch[KL_MAX_SOURCES], piece[KL_MAX_SOURCES]; /* the next piece of each source */
+    int64_t drawn[KL_MAX_SOURCES];                        /* tokens */
+    int64_t source, at, end; /* rest of a piece: tokens at .. end - 1 of the source; at == end: none */
+} kl_data_place;
+KL_API kl_data_place kl_data_place_of(const kl_data *data);
+/** Goes to a place; zeros are the beginning.  Errors: KL_ERR_ARGUMENT (no place of this stream). */
+KL_API kl_status kl_data_go(kl_data *data, const kl_data_place *place, kl_error *err);
 
 /* ---------------------------------------------------------------------------------------------------- optimisers -- */
 
