@@ -23,7 +23,7 @@ static uint32_t rank_of(const struct kl__vocab *v, const unsigned char *p, size_
     return (uint32_t)kl__vocab_find(v, p, bytes); /* -1 is NO_RANK */
 }
 
-/* ------------------------------------------------------------------------------------------------- short pieces -- */
+/* -------------------------------------------------------------------------------------------------- short pieces -- */
 
 struct part {
     uint32_t rank;  /* of this part and the next one together */
@@ -60,7 +60,7 @@ static void encode_short(struct kl__ids *ids, const struct kl__vocab *v, const u
         kl__ids_put(ids, part[i].id);
 }
 
-/* -------------------------------------------------------------------------------------------------- long pieces -- */
+/* --------------------------------------------------------------------------------------------------- long pieces -- */
 
 /* Parts are known by the byte where they begin.  The heap holds rank << 32 | start; an entry whose part has another
  * rank by now is stale and is passed over. */

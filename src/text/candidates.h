@@ -16,8 +16,8 @@ struct kl__candidates {
     size_t n;
 };
 
-/** Orders the first candidates until there are `n_most` of them or, counting at least one, until their p together are at
- *  least `enough`; the rest is left out. */
+/** Orders the first candidates until there are `n_most` of them or, counting at least one, until their p together are
+ *  at least `enough`; the rest is left out. */
 void kl__keep_first(struct kl__candidates *c, size_t n_most, double enough);
 /** Leaves out every candidate whose p is below the limit; keeps the order. */
 void kl__keep_likely(struct kl__candidates *c, double p_least);

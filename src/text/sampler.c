@@ -48,7 +48,7 @@ void kl_sampler_close(kl_sampler *s)
     kl__release(s->alloc, s);
 }
 
-/* -------------------------------------------------------------------------------------------------------- settings -- */
+/* ------------------------------------------------------------------------------------------------------ settings -- */
 
 /* NaN is in no range. */
 static kl_status need_range(const char *field, double value, double low, double high, kl_error *err)
@@ -88,7 +88,7 @@ kl_status kl_sampling_check(const kl_sampling *g, int32_t n_vocab, kl_error *err
     return check_bias(g, n_vocab, err);
 }
 
-/* ---------------------------------------------------------------------------------------------------- penalties -- */
+/* ----------------------------------------------------------------------------------------------------- penalties -- */
 
 static bool is_penalising(const kl_sampling *g)
 {
@@ -125,7 +125,7 @@ static void penalise_history(kl_sampler *s, const kl_sampling *g, const kl_histo
             penalise(s, g, h->id[i]);
 }
 
-/* ------------------------------------------------------------------------------------------------------- choosing -- */
+/* ------------------------------------------------------------------------------------------------------ choosing -- */
 
 /* The highest logit, after a look at all of them. */
 static kl_status check_logits(const float *logits, int32_t n, kl_error *err)
@@ -185,7 +185,7 @@ static int32_t draw(kl_sampler *s, const kl_sampling *g, double highest_logit, d
     return kl__draw(&c, u);
 }
 
-/* ------------------------------------------------------------------------------------------------- log-probability -- */
+/* ----------------------------------------------------------------------------------------------- log-probability -- */
 
 static void fill_logprobs(kl_sampler *s, kl_sampled *to, const float *logits, const kl_sampling *g)
 {

@@ -34,7 +34,7 @@ static bool beside(char room[PATH_MAX], const char *path, const char *name)
     return n > 0 && n < PATH_MAX && stat(room, &info) == 0;
 }
 
-/* ------------------------------------------------------------------------------------------------------- names -- */
+/* --------------------------------------------------------------------------------------------------------- names -- */
 
 static kl_status fail_entry(kl_error *err, const char *path, struct kl__str key, const char *what)
 {
@@ -110,7 +110,7 @@ static void complete(struct kl__special_list *list, int32_t n_rank)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------- templates -- */
+/* ----------------------------------------------------------------------------------------------------- templates -- */
 
 /* A text, or a list of {name, template}, of which "default" counts, else the first. */
 static const struct json_t *template_of(const struct json_t *value)

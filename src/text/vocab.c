@@ -111,7 +111,7 @@ kl_status kl__vocab_add(struct kl__vocab *v, struct kl__str text, enum kl__token
     return KL_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------- finishing -- */
+/* ----------------------------------------------------------------------------------------------------- finishing -- */
 
 static kl_status fail_token(const struct kl__vocab *v, kl_error *err, int32_t id, const char *what, int32_t other)
 {

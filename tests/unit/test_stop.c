@@ -1,4 +1,4 @@
-/* Stop strings in a stream: whatever the portions, what is shown is the text up to the string that is complete first. */
+/* Stop strings in a stream: whatever the portions, what is shown is the text in front of the first complete string. */
 #include "support/kt.h"
 
 #include <string.h>
