@@ -76,7 +76,8 @@ def main():
     base = dict(temperature=1.0, top_k=0, top_p=0.0, min_p=0.0, typical=0.0, repetition=0.0, presence=0.0,
                 frequency=0.0, seed=1)
     changes = [dict(temperature=0.0), {}, dict(seed=2), dict(seed=2**64 - 1), dict(temperature=0.3),
-               dict(temperature=5.0), dict(top_k=1), dict(top_k=5), dict(top_k=299), dict(top_p=0.5), dict(top_p=0.95, temperature=3.0),
+               dict(temperature=5.0), dict(top_k=1), dict(top_k=5), dict(top_k=299), dict(top_p=0.5),
+               dict(top_p=0.95, temperature=3.0),
                dict(min_p=0.1, temperature=2.0), dict(typical=0.3, temperature=2.0), dict(typical=0.9),
                dict(temperature=0.0, repetition=1.7), dict(repetition=1.3, temperature=2.0),
                dict(temperature=0.0, presence=9.0), dict(presence=0.5, frequency=0.25, temperature=2.0),

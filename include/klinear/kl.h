@@ -274,6 +274,117 @@ KL_API size_t kl_decoder_end(kl_decoder *d, char *text);
 KL_API size_t kl_detokenize(char *text, size_t room, const kl_tokenizer *t, const int32_t *ids, size_t n_id,
                             bool show_special);
 
+/* ----------------------------------------------------------------------------------------------------- chat -- */
+
+/** A call that an assistant made.  `id` is used as it is; the model itself writes functions.NAME:INDEX. */
+typedef struct kl_chat_call {
+    kl_text id;
+    kl_text arguments;
+    bool is_value; /* arguments are a JSON value to be written as the template does, instead of text to be copied */
+} kl_chat_call;
+
+/** A turn.  Absent fields count as empty. */
+typedef struct kl_chat_message {
+    kl_text role;               /* "system", "user", "assistant", "tool"; any other is shown as a system turn */
+    kl_text name;               /* in place of the role, where there is one */
+    kl_text content;            /* copied as it is; markers in it stay text */
+    const kl_text *part;        /* [n_part] more of the content, one behind the other */
+    size_t n_part;
+    const kl_chat_call *call;   /* [n_call] of an assistant */
+    size_t n_call;
+    kl_text call_id;            /* of a tool: which call this is the answer to */
+} kl_chat_message;
+
+/** Which template renders a chat. */
+typedef enum kl_template {
+    KL_TEMPLATE_MODEL = 0, /* the one that came with the tokenizer; Kimi Linear's where none did */
+    KL_TEMPLATE_KIMI,      /* Kimi Linear's, whatever came with the tokenizer */
+} kl_template;
+
+typedef struct kl_chat {
+    const kl_chat_message *message; /* [n_message] */
+    size_t n_message;
+    kl_text tools;        /* JSON: the array of tools, as clients give it; absent or [] for none */
+    bool without_opening; /* the prompt does not end by opening the assistant's turn */
+    kl_template rendering;
+} kl_chat;
+
+/** A rendered chat, in memory that the caller lends.  Counts are what there is, also when it is more than the room. */
+typedef struct kl_chat_prompt {
+    int32_t *ids; /* [id_room]; markup by id, all else as plain text */
+    size_t id_room, n_id;
+    char *text; /* [text_room]; the same as text, without a closing zero */
+    size_t text_room, text_bytes;
+} kl_chat_prompt;
+
+/** Can chats be rendered with this tokenizer?  KL_ERR_UNSUPPORTED, with the reason: the template is none that klinear
+ *  knows, or the vocabulary lacks a marker.   [T: unit/chat] */
+KL_API kl_status kl_chat_check(const kl_tokenizer *t, kl_template rendering, kl_error *err);
+/** Is this Jinja text the template of Kimi Linear?  It is judged by the markers and phrases in it: KL_ERR_UNSUPPORTED
+ *  names the one that should not be there, or is missing. */
+KL_API kl_status kl_chat_check_template(kl_text jinja, kl_error *err);
+
+/** Renders a chat as the template of Kimi Linear does: no text between turns, no default system turn, tools in a turn
+ *  of their own in front.  Ids and text of `prompt` are written; text alone needs no tokenizer (`t` NULL).  Turns that
+ *  follow can be rendered later and appended, because a marker begins each.
+ *  Errors: KL_ERR_ARGUMENT (a role is missing), KL_ERR_FORMAT (tools or arguments are no JSON), KL_ERR_UNSUPPORTED as
+ *  above, KL_ERR_MEMORY.   [T: unit/chat] */
+KL_API kl_status kl_chat_render(kl_chat_prompt *prompt, const kl_tokenizer *t, const kl_chat *chat, kl_error *err);
+
+/** Where the text of an answer stands. */
+typedef enum kl_answer_place {
+    KL_ANSWER_CONTENT = 0, /* to be shown */
+    KL_ANSWER_CALLS,       /* between calls; the model writes nothing there */
+    KL_ANSWER_CALL_ID,     /* the id of a call */
+    KL_ANSWER_ARGUMENTS,   /* its arguments */
+    KL_ANSWER_DONE,        /* behind a stop token or a fault: nothing more is read */
+} kl_answer_place;
+
+typedef enum kl_answer_event {
+    KL_ANSWER_GOES_ON = 0,
+    KL_ANSWER_CALL_BEGINS,
+    KL_ANSWER_ARGUMENTS_BEGIN,
+    KL_ANSWER_CALL_ENDS,
+    KL_ANSWER_STOPS,  /* a stop token: the answer is whole */
+    KL_ANSWER_FAULT,  /* a marker where none may be, or an empty id: what belongs to a call that is open is void */
+} kl_answer_event;
+
+/** Reads an answer id by id; markers are known by their ids.  The caller holds it, zero-filled at the start. */
+typedef struct kl_answer_reader {
+    kl_decoder decoder;
+    kl_answer_place place;
+    bool any; /* the id of the call that is open has text */
+} kl_answer_reader;
+
+/** What an id gave: first the text, then the event. */
+typedef struct kl_answer_piece {
+    kl_answer_place place; /* where the text belongs */
+    size_t bytes;          /* of text */
+    kl_answer_event event;
+} kl_answer_piece;
+
+/** Reads one id.  text [kl_decoder_room()], well-formed UTF-8.   [T: unit/answer] */
+KL_API kl_answer_piece kl_answer_put(kl_answer_reader *r, char *text, const kl_tokenizer *t, int32_t id);
+/** The end without a stop token, for instance because the room is used up. */
+KL_API kl_answer_piece kl_answer_end(kl_answer_reader *r, char *text);
+
+/** A whole answer. */
+typedef struct kl_answer {
+    kl_text content;
+    const kl_chat_call *call; /* [n_call] the calls that are whole; arguments as the model wrote them, JSON or not */
+    size_t n_call;
+    bool stopped; /* by a stop token */
+    bool faulty;  /* markers were out of place; calls in front of the fault are kept */
+} kl_answer;
+
+/** Reads ids [n_id] at once.  The answer borrows nothing; kl_answer_close() frees it.  Errors: KL_ERR_MEMORY. */
+KL_API kl_status kl_answer_open(const kl_answer **answer, const kl_tokenizer *t, const int32_t *ids, size_t n_id,
+                                kl_error *err);
+KL_API void kl_answer_close(const kl_answer *answer);
+/** The name in the id of a call: between the last '.' in front of the last ':' and that ':', as in functions.NAME:0; of
+ *  other ids as much of that as there is. */
+KL_API kl_text kl_chat_call_name(kl_text id);
+
 /* -------------------------------------------------------------------------------------------------- sampling -- */
 
 typedef struct kl_logit_bias {

@@ -1,6 +1,6 @@
 /** exp and log that give the same bits everywhere: additions, multiplications and divisions in double, in a fixed
- *  order.  The C library's differ from machine to machine in the last bit, which could change which token is drawn.  The
- *  room is compiled without fused multiplication (CMakeLists.txt), and must not be compiled with -ffast-math. */
+ *  order.  The C library's differ from machine to machine in the last bit, which could change which token is drawn.
+ *  The room is compiled without fused multiplication (CMakeLists.txt), and must not be compiled with -ffast-math. */
 #ifndef KL_TEXT_FIXED_H
 #define KL_TEXT_FIXED_H
 

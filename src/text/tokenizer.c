@@ -26,11 +26,20 @@ kl_status kl__tokenizer_keep_template(kl_tokenizer *t, struct kl__str text, cons
     return KL_OK;
 }
 
+const char *kl__mark_name(enum kl__mark mark)
+{
+    static const char *const name[KL__N_MARK] = {
+#define KL_X(name, text) [KL__MARK_##name] = text,
+        KL__MARKS(KL_X)
+#undef KL_X
+    };
+    return name[mark];
+}
+
 static void find_marks(kl_tokenizer *t)
 {
-#define KL_X(name, text) t->marks.name = kl__vocab_special(&t->vocab, kl__str(text));
-    KL__MARKS(KL_X)
-#undef KL_X
+    for (int i = 0; i < KL__N_MARK; i++)
+        t->mark[i] = kl__vocab_special(&t->vocab, kl__str(kl__mark_name((enum kl__mark)i)));
 }
 
 static kl_tokenizer *new_tokenizer(const char *path, const kl_allocator *alloc, kl_error *err)
@@ -144,7 +153,7 @@ int32_t kl_tokenizer_special(const kl_tokenizer *t, const char *name)
 
 int kl_tokenizer_stops(int32_t ids[3], const kl_tokenizer *t)
 {
-    const int32_t stops[] = {t->marks.eos, t->marks.im_end, t->marks.eot};
+    const int32_t stops[] = {t->mark[KL__MARK_EOS], t->mark[KL__MARK_END], t->mark[KL__MARK_EOT]};
     int n = 0;
     for (int i = 0; i < 3; i++)
         if (stops[i] >= 0)

@@ -6,33 +6,34 @@
 
 struct kl__store;
 
-/** The names that markup has in a vocabulary; the ids are -1 where it lacks them. */
+/** The special tokens that klinear itself writes and reads. */
 #define KL__MARKS(X)                                                                                                   \
-    X(bos, "[BOS]")                                                                                                    \
-    X(eos, "[EOS]")                                                                                                    \
-    X(eot, "[EOT]")                                                                                                    \
-    X(im_end, "<|im_end|>")                                                                                            \
-    X(im_user, "<|im_user|>")                                                                                          \
-    X(im_assistant, "<|im_assistant|>")                                                                                \
-    X(im_system, "<|im_system|>")                                                                                      \
-    X(im_middle, "<|im_middle|>")                                                                                      \
-    X(calls_begin, "<|tool_calls_section_begin|>")                                                                     \
-    X(calls_end, "<|tool_calls_section_end|>")                                                                         \
-    X(call_begin, "<|tool_call_begin|>")                                                                               \
-    X(call_argument, "<|tool_call_argument_begin|>")                                                                   \
-    X(call_end, "<|tool_call_end|>")
+    X(EOS, "[EOS]")                                                                                                    \
+    X(EOT, "[EOT]")                                                                                                    \
+    X(END, "<|im_end|>")                                                                                               \
+    X(USER, "<|im_user|>")                                                                                             \
+    X(ASSISTANT, "<|im_assistant|>")                                                                                   \
+    X(SYSTEM, "<|im_system|>")                                                                                         \
+    X(MIDDLE, "<|im_middle|>")                                                                                         \
+    X(CALLS_BEGIN, "<|tool_calls_section_begin|>")                                                                     \
+    X(CALLS_END, "<|tool_calls_section_end|>")                                                                         \
+    X(CALL_BEGIN, "<|tool_call_begin|>")                                                                               \
+    X(CALL_ARGUMENTS, "<|tool_call_argument_begin|>")                                                                  \
+    X(CALL_END, "<|tool_call_end|>")
 
-struct kl__marks {
-#define KL_X(name, text) int32_t name;
+enum kl__mark {
+#define KL_X(name, text) KL__MARK_##name,
     KL__MARKS(KL_X)
 #undef KL_X
+        KL__N_MARK
 };
+const char *kl__mark_name(enum kl__mark mark);
 
 struct kl_tokenizer {
     const kl_allocator *alloc;
     struct kl__vocab vocab;
-    struct kl__marks marks;
-    char *chat_template; /* NULL: none */
+    int32_t mark[KL__N_MARK]; /* ids; -1 where the vocabulary lacks one */
+    char *chat_template;      /* NULL: none */
     size_t template_bytes;
 };
 
