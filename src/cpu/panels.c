@@ -1,84 +1,32 @@
 #include "cpu/panels.h"
 
-#include "base/pool.h"
-#include "cpu/cpu_backend.h"
-#include "cpu/weight.h"
-#include "tensor/tensor.h"
+#include "tensor/quant/levels.h"
 
 #include <string.h>
 
-/* Numbers of each row in a panel: 16 KiB of integers, half a first-level cache. */
-enum { PANEL_K = 512 };
+/* Numbers of each row in a panel: 16 KiB, half a first-level cache. */
+enum { Q8_K = 512, BF16_K = 256, PANEL_BYTES = 16384 };
 
 static int64_t min64(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
-/* ------------------------------------------------------------------------------------------------- activations -- */
-
-static int64_t scale_at(const struct kl__q8 *x)
+static int64_t row_bytes(const struct kl__weight *w)
 {
-    return x->n;
+    const struct kl__type_info *type = kl__type_info(w->type);
+    return w->n_in / type->elements * type->bytes;
 }
 
-static int64_t aux_at(const struct kl__q8 *x)
+const void *kl__weight_row(const struct kl__weight *w, int64_t matrix, int64_t row)
 {
-    return x->n + x->n / KL__Q8_BLOCK * 4;
+    if (w->each)
+        return (const char *)w->each[matrix] + row * row_bytes(w);
+    return (const char *)w->data + (matrix * w->n_out + row) * row_bytes(w);
 }
 
-struct kl__q8 kl__carve_q8(struct kl__carver *c, const struct kl__levels_info *form, int64_t n_row, int64_t n)
-{
-    struct kl__q8 x = {.group = form->group, .offset = form->offset, .n_row = n_row, .n = n};
-    int64_t bytes = aux_at(&x) + n / form->group * 4;
-    x.pitch = (bytes + KL_ALIGN - 1) / KL_ALIGN * KL_ALIGN;
-    x.data = kl__carve(c, (size_t)n_row, (size_t)x.pitch);
-    return x;
-}
-
-void kl__q8_write(const struct kl__kernels *kernels, const struct kl__q8 *to, int64_t row, int64_t k, const float *x,
-                  int64_t n)
-{
-    char *record = to->data + row * to->pitch;
-    char *scale = record + scale_at(to) + k / KL__Q8_BLOCK * 4, *aux = record + aux_at(to) + k / to->group * 4;
-    kernels->q8_row((int8_t *)record + k, (float *)(void *)scale, aux, x, n, to->group, to->offset);
-}
-
-struct q8_job {
-    const struct kl__kernels *kernels;
-    const struct kl__q8 *to;
-    kl_tensor x;
-};
-
-enum { ROWS_PER_TASK = 8 };
-
-static void q8_task(void *arg, int64_t task, int thread)
-{
-    (void)thread;
-    const struct q8_job *job = arg;
-    for (int64_t i = task * ROWS_PER_TASK; i < min64((task + 1) * ROWS_PER_TASK, job->to->n_row); i++)
-        kl__q8_write(job->kernels, job->to, i, 0, kl__row(job->x, i), job->to->n);
-}
-
-void kl__q8_of(const kl_backend *be, const struct kl__q8 *to, kl_tensor x)
-{
-    struct q8_job job = {kl__cpu_kernels(be), to, x};
-    kl__pool_run(be->pool, (to->n_row + ROWS_PER_TASK - 1) / ROWS_PER_TASK, q8_task, &job);
-}
-
-/* ------------------------------------------------------------------------------------------------------- panels -- */
-
-struct kl__panel kl__carve_panel(struct kl__carver *c)
-{
-    struct kl__panel p;
-    size_t n_scale = PANEL_K / 16 * KL__PANEL;
-    p.q = kl__carve(c, PANEL_K, KL__PANEL);
-    p.scale = kl__carve(c, n_scale, sizeof(float));
-    p.low = kl__carve(c, n_scale, sizeof(float));
-    p.spare = kl__carve(c, PANEL_K * KL__PANEL, sizeof(uint16_t)); /* no block has more than 16 bits a number */
-    p.sum = kl__carve(c, (size_t)KL__PANEL_TOKENS * KL__PANEL, sizeof(float));
-    return p;
-}
+/* ------------------------------------------------------------------------------------------------------------- cuts
+ * -- */
 
 struct kl__panel_rows kl__panel_rows(int64_t n_out, int64_t panel)
 {
@@ -88,58 +36,119 @@ struct kl__panel_rows kl__panel_rows(int64_t n_out, int64_t panel)
     return rows;
 }
 
-/* Part k .. k + n_k - 1 of the rows, where there may be too few of them: then they are copied between zeros. */
-static void unpack(const struct kl__kernels *kernels, const struct kl__panel *p, const struct kl__weight *w,
-                   const char *from, int64_t n_row, int64_t k, int64_t n_k, const char *ahead)
+const void *kl__panel_start(const struct kl__weight *w, int64_t matrix, int64_t panel)
 {
-    const struct kl__type_info *type = kl__type_info(w->type);
-    int64_t row_bytes = w->n_in / type->elements * type->bytes, n_block = n_k / type->elements;
-    int64_t at = k / type->elements * type->bytes;
-    from += at;
-    if (n_row < KL__PANEL) {
-        int64_t bytes = n_block * type->bytes;
-        memset(p->spare, 0, (size_t)(KL__PANEL * bytes));
-        for (int64_t i = 0; i < n_row; i++)
-            memcpy(p->spare + i * bytes, from + i * row_bytes, (size_t)bytes);
-        from = p->spare;
-        row_bytes = bytes;
+    return kl__weight_row(w, matrix, kl__panel_rows(w->n_out, panel).first);
+}
+
+int64_t kl__n_token_block(struct kl__form form, int64_t n)
+{
+    int64_t most = form.meeting == KL__MEET_Q8 ? KL__TOKENS : 16 * KL__BF16_ROWS;
+    return (n + most - 1) / most;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- product
+ * -- */
+
+struct kl__panel kl__carve_panel(struct kl__carver *c)
+{
+    struct kl__panel p;
+    size_t n_scale = Q8_K / 16 * KL__PANEL;
+    p.numbers = kl__carve(c, 1, PANEL_BYTES);
+    p.scale = kl__carve(c, n_scale, sizeof(float));
+    p.low = kl__carve(c, n_scale, sizeof(float));
+    p.spare = kl__carve(c, 2, PANEL_BYTES); /* no block has more than twice the bytes of its integers */
+    p.sum = kl__carve(c, (size_t)KL__TOKENS * KL__PANEL, sizeof(float));
+    return p;
+}
+
+/* One product, and where it stands. */
+struct product {
+    const struct kl__kernels *kernels;
+    const struct kl__panel *p;
+    float *sum;
+    const struct kl__inputs *x;
+    struct kl__chosen chosen;
+    const struct kl__weight *w;
+    const char *from; /* the first row */
+    int64_t n_row;    /* that are there */
+    const char *ahead;
+};
+
+/* Numbers k .. k + n_k - 1 of the rows.  Where there are too few of them, they are copied between zeros. */
+static void unpack(const struct product *o, int64_t k, int64_t n_k)
+{
+    const struct kl__type_info *type = kl__type_info(o->w->type);
+    int64_t pitch = row_bytes(o->w), at = k / type->elements * type->bytes, bytes = n_k / type->elements * type->bytes;
+    const char *from = o->from + at, *ahead = o->ahead ? o->ahead + KL__PANEL * at : NULL;
+    if (o->n_row < KL__PANEL) {
+        memset(o->p->spare, 0, (size_t)(KL__PANEL * bytes));
+        for (int64_t i = 0; i < o->n_row; i++)
+            memcpy(o->p->spare + i * bytes, from + i * pitch, (size_t)bytes);
+        from = o->p->spare;
+        pitch = bytes;
     }
-    kernels->weight_panel(p->q, p->scale, p->low, w->type, from, row_bytes, n_block,
-                          ahead ? ahead + KL__PANEL * at : NULL);
+    if (o->x->form.meeting == KL__MEET_BF16)
+        o->kernels->bf16_panel(o->p->numbers, from, pitch, n_k, ahead);
+    else
+        o->kernels->weight_panel(o->p->numbers, o->p->scale, o->p->low, o->w->type, from, pitch, n_k / type->elements,
+                                 ahead);
 }
 
-static int64_t row_of(struct kl__chosen chosen, int64_t i)
+static const char *input_row(const struct product *o, int64_t i)
 {
-    return chosen.at ? chosen.at[i] / chosen.per : chosen.first + i;
+    int64_t row = o->chosen.at ? o->chosen.at[i] / o->chosen.per : o->chosen.first + i;
+    return o->x->data + row * o->x->pitch;
 }
 
-/* The panel's numbers, which are those from k on, times all chosen rows. */
-static void multiply(const struct kl__kernels *kernels, const struct kl__panel *p, float *sum, const struct kl__q8 *x,
-                     struct kl__chosen chosen, bool low, int64_t k, int64_t n_k)
+/* The panel's numbers, those from k on, times rows i .. i + m - 1 of the chosen. */
+static void multiply_integers(const struct product *o, int64_t k, int64_t n_k, int64_t i, int m)
 {
-    struct kl__q8_rows rows = {.scale = scale_at(x) + k / KL__Q8_BLOCK * 4 - k,
-                               .aux = aux_at(x) + k / x->group * 4 - k};
-    int64_t n_part = (chosen.n + KL__Q8_ROWS - 1) / KL__Q8_ROWS;
+    const struct kl__inputs *x = o->x;
+    struct kl__q8_rows rows = {.scale = kl__scale_at(x) + k / KL__Q8_BLOCK * 4 - k,
+                               .aux = kl__aux_at(x) + k / x->form.group * 4 - k};
+    for (int j = 0; j < m; j++)
+        rows.row[j] = input_row(o, i + j) + k;
+    const float *low = kl__levels_info(o->w->type)->low ? o->p->low : NULL;
+    o->kernels->q8_tile(o->sum + i * KL__PANEL, &rows, o->p->numbers, o->p->scale, low, n_k, x->form.group,
+                        x->form.offset, m, k > 0);
+}
+
+static void multiply_pairs(const struct product *o, int64_t k, int64_t n_k, int64_t i, int m)
+{
+    const uint16_t *row[KL__BF16_ROWS];
+    for (int j = 0; j < m; j++)
+        row[j] = (const uint16_t *)(const void *)input_row(o, i + j) + k;
+    o->kernels->bf16_tile(o->sum + i * KL__PANEL, row, o->p->numbers, (n_k + 1) / 2, m, k > 0);
+}
+
+/* All chosen rows, a few at a time, all nearly alike: the widest tile multiplies fastest. */
+static void multiply(const struct product *o, int64_t k, int64_t n_k)
+{
+    enum kl__meeting meeting = o->x->form.meeting;
+    int64_t most = meeting == KL__MEET_Q8 ? KL__Q8_ROWS : KL__BF16_ROWS, n_part = (o->chosen.n + most - 1) / most;
     for (int64_t part = 0; part < n_part; part++) {
-        int64_t i = chosen.n * part / n_part, m = chosen.n * (part + 1) / n_part - i;
-        for (int64_t j = 0; j < m; j++)
-            rows.row[j] = x->data + row_of(chosen, i + j) * x->pitch + k;
-        kernels->q8_tile(sum + i * KL__PANEL, &rows, p->q, p->scale, low ? p->low : NULL, n_k, x->group, x->offset,
-                         (int)m, k > 0);
+        int64_t i = o->chosen.n * part / n_part;
+        int m = (int)(o->chosen.n * (part + 1) / n_part - i);
+        if (meeting == KL__MEET_Q8)
+            multiply_integers(o, k, n_k, i, m);
+        else
+            multiply_pairs(o, k, n_k, i, m);
     }
 }
 
-void kl__panel_product(const struct kl__kernels *kernels, const struct kl__panel *p, float *sum, const struct kl__q8 *x,
-                       struct kl__chosen chosen, const struct kl__weight *w, int64_t matrix,
+void kl__panel_product(const struct kl__kernels *kernels, const struct kl__panel *p, float *sum,
+                       const struct kl__inputs *x, struct kl__chosen chosen, const struct kl__weight *w, int64_t matrix,
                        struct kl__panel_rows rows, const void *ahead)
 {
-    const char *from = kl__weight_row(w, matrix, rows.first);
-    bool low = kl__levels_info(w->type)->low;
+    struct product o = {kernels, p, sum, x, chosen, w, kl__weight_row(w, matrix, rows.first), 0, ahead};
+    o.n_row = w->n_out - rows.first;
+    int64_t step = x->form.meeting == KL__MEET_Q8 ? Q8_K : BF16_K;
     if (w->n_in == 0)
         memset(sum, 0, (size_t)chosen.n * KL__PANEL * sizeof *sum);
-    for (int64_t k = 0; k < w->n_in; k += PANEL_K) {
-        int64_t n_k = min64(PANEL_K, w->n_in - k);
-        unpack(kernels, p, w, from, w->n_out - rows.first, k, n_k, ahead);
-        multiply(kernels, p, sum, x, chosen, low, k, n_k);
+    for (int64_t k = 0; k < w->n_in; k += step) {
+        int64_t n_k = min64(step, w->n_in - k);
+        unpack(&o, k, n_k);
+        multiply(&o, k, n_k);
     }
 }

@@ -1,8 +1,10 @@
-/** Contracts of the leaf loops under products with quantised weights (cpu/panels.h): activations rounded to 8 bits, a
- *  panel of weights as integers, and the product of the two.
+/** Contracts of the leaf loops under products with the weights of a file (cpu/panels.h).  32 rows of weights are
+ *  unpacked into a panel, which is then multiplied by rows of activations: as integers with activations rounded to 8
+ *  bits where weights are quantised, in pairs of bf16 where they are bf16.
  *
- *  A format's integers are tensor/quant/levels.h: number k of a row is scale (v - offset) - low, scale and low being
- *  those of its group of numbers.  Activations share a scale in blocks of 32: x = scale q.  So a block of 32 adds
+ *  Integers.  A format's integers are tensor/quant/levels.h: number k of a row is scale (v - offset) - low, scale and
+ *  low being those of its group of numbers.  Activations share a scale in blocks of 32: x = scale q.  So a block of
+ *  32 adds
  *      sum_k w x = sum over its groups of  w.scale x.scale (sum_k v q - offset sum_k q) - w.low x.scale sum_k q
  *  where everything in brackets is an exact integer, the same for every instruction set. */
 #ifndef KL_CPU_SLOTS_WEIGHT_H
@@ -13,7 +15,8 @@
 enum {
     KL__PANEL = 32,      /* rows of weights side by side */
     KL__Q8_BLOCK = 32,   /* activations that share a scale */
-    KL__Q8_ROWS = 6,     /* rows of activations that a product takes at once */
+    KL__Q8_ROWS = 6,     /* rows of activations that a product of integers takes at once, */
+    KL__BF16_ROWS = 12,  /* and one of pairs of bf16 */
 };
 
 /** 8-bit activations.  n is whole blocks.  q [n] in -127 .. 127, scale [n / 32] and, for each group of 16 or 32,
@@ -40,5 +43,17 @@ struct kl__q8_rows {
  *  format has none.  The result for a row does not depend on m.  q, scale, low and sum are aligned to 64 bytes. */
 typedef void kl__q8_tile_fn(float *sum, const struct kl__q8_rows *x, const uint8_t *q, const float *scale,
                             const float *low, int64_t n_k, int group, int offset, int m, bool add);
+
+/* ---- pairs of bf16 */
+
+/** A panel of 32 rows of n_k numbers of bf16, `row_bytes` apart, at any address:  p [(n_k + 1) / 2][32][2],  a zero
+ *  beside a last number that is alone.  `ahead` as above. */
+typedef void kl__bf16_panel_fn(uint16_t *p, const void *from, int64_t row_bytes, int64_t n_k, const void *ahead);
+
+/** sum[i][j] = s, or += s with `add`:  s is the sum of n_pair pairs  x[i][k] p[k][j] + x[i][k+1] p[k+1][j]
+ *  for row j of the panel, in f32 with subnormal numbers as zero; in which order a pair's products are added is the
+ *  machine's.  sum [m][32], 1 <= m <= KL__BF16_ROWS; row i of x starts at x[i].  The result for a row does not depend
+ *  on m. p and sum are aligned to 64 bytes. */
+typedef void kl__bf16_tile_fn(float *sum, const uint16_t *const *x, const uint16_t *p, int64_t n_pair, int m, bool add);
 
 #endif

@@ -100,3 +100,28 @@ void kl__q8_tile_ref(float *sum, const struct kl__q8_rows *x, const uint8_t *q, 
             *to = dot(add ? *to : 0, x, i, j, q, scale, low, n_k, group);
         }
 }
+
+/* ------------------------------------------------------------------------------------------------ pairs of bf16 -- */
+
+void kl__bf16_panel_ref(uint16_t *p, const void *from, int64_t row_bytes, int64_t n_k, const void *ahead)
+{
+    (void)ahead;
+    for (int row = 0; row < KL__PANEL; row++) {
+        const char *numbers = (const char *)from + row * row_bytes;
+        for (int64_t k = 0; k < n_k; k++)
+            memcpy(&p[(k / 2 * KL__PANEL + row) * 2 + k % 2], numbers + 2 * k, sizeof *p);
+        if (n_k % 2)
+            p[(n_k / 2 * KL__PANEL + row) * 2 + 1] = 0;
+    }
+}
+
+void kl__bf16_tile_ref(float *sum, const uint16_t *const *x, const uint16_t *p, int64_t n_pair, int m, bool add)
+{
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < KL__PANEL; j++) {
+            float s = 0;
+            for (int64_t k = 0; k < 2 * n_pair; k++)
+                s += kl__f32_of_bf16(x[i][k]) * kl__f32_of_bf16(p[(k / 2 * KL__PANEL + j) * 2 + k % 2]);
+            sum[i * KL__PANEL + j] = add ? sum[i * KL__PANEL + j] + s : s;
+        }
+}

@@ -2,7 +2,7 @@
  * so that a vector holds four bytes of every row; nibbles and bits are taken apart after that, and so are the packed
  * scales of the k-formats, whose bytes then lie in lanes of their row. */
 #include "cpu/kernels/kernels.h"
-#include "cpu/kernels/vec/transpose.h"
+#include "cpu/kernels/vec/panel_rows.h"
 #include "tensor/quant/block.h"
 #include "tensor/quant/levels.h"
 
@@ -31,29 +31,10 @@ struct head {
 
 /* --------------------------------------------------------------------------------------------------- loading -- */
 
-/* Sixteen bytes of every fourth row. */
-static inline vu load_quads(const uint8_t *p, int64_t step)
-{
-#if KL_LANES == 16
-    __m512i x = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)p));
-    x = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(p + step)), 1);
-    x = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(p + 2 * step)), 2);
-    return (vu)_mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(p + 3 * step)), 3);
-#else
-    __m256i x = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p));
-    return (vu)_mm256_inserti128_si256(x, _mm_loadu_si128((const __m128i *)(p + step)), 1);
-#endif
-}
-
 /* Bytes at .. at + 15 of all rows of the part: x[j] holds bytes 4j .. 4j + 3, a row in each lane. */
 static inline void load16(vu x[4], struct part p, int64_t at)
 {
-    vf quad[4];
-    for (int i = 0; i < 4; i++)
-        quad[i] = (vf)load_quads(p.from + at + i * p.row_bytes, 4 * p.row_bytes);
-    vtranspose_quads(quad);
-    for (int j = 0; j < 4; j++)
-        x[j] = (vu)quad[j];
+    load_rows16(x, p.from + at, p.row_bytes);
 }
 
 /* Four bytes, or two, of all rows: little-endian, a row in each lane. */
@@ -75,21 +56,6 @@ static inline vu load2(struct part p, int64_t at)
     vh x;
     __builtin_memcpy(&x, lane, sizeof x);
     return __builtin_convertvector(x, vu);
-}
-
-static inline vf f32_of_half(vh x)
-{
-#if KL_LANES == 16
-    return _mm512_cvtph_ps((__m256i)x);
-#else
-    return _mm256_cvtph_ps((__m128i)x);
-#endif
-}
-
-/* f16 in the low halves of the lanes. */
-static inline vf half(vu x)
-{
-    return f32_of_half(__builtin_convertvector(x, vh));
 }
 
 /* Two or four bytes at p of each row, by small moves: those pass on other ports than the vectors' work, which is why

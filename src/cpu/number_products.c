@@ -1,12 +1,56 @@
-/* Experts whose three matrices are blocks of integers are multiplied as integers (cpu/weight_block_experts.c).  Others:
- * pairs of token and expert are sorted by expert, so that each expert is three products over its own tokens, and its
- * weights are read once.  The products of all experts run together on the pool. */
+/* Blocks are decoded panel by panel inside the product; f32 and bf16 are read where they lie. */
+#include "cpu/number_products.h"
+
 #include "base/memory.h"
 #include "base/pool.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/expert_rows.h"
-#include "cpu/weight.h"
-#include "cpu/weight_blocks.h"
+#include "cpu/gemm.h"
+#include "cpu/panels.h"
+#include "tensor/tensor.h"
+
+/* Whether products can read the numbers of a matrix where they lie. */
+static bool plain(const struct kl__weight *w, const void *matrix, kl_dtype *dtype)
+{
+    *dtype = w->type == KL__TYPE_BF16 ? KL_BF16 : KL_F32;
+    return (w->type == KL__TYPE_F32 || w->type == KL__TYPE_BF16) && (uintptr_t)matrix % kl_dtype_bytes(*dtype) == 0;
+}
+
+static struct kl__gemm gemm_of(const struct kl__weight *w, int64_t matrix, int64_t m, const float *x, int64_t x_pitch,
+                                float *y, int64_t y_pitch, bool add)
+{
+    struct kl__gemm g = {.m = m, .n = w->n_out, .k = w->n_in, .c = y, .c_pitch = y_pitch, .add = add};
+    g.a = (struct kl__matrix){x, x_pitch, KL_F32, false};
+    g.b = (struct kl__matrix){kl__weight_row(w, matrix, 0), w->n_in, KL_F32, false};
+    if (!plain(w, g.b.data, &g.b.dtype))
+        g.b_blocks = kl__type_info(w->type);
+    return g;
+}
+
+/* -------------------------------------------------------------------------------------------------------- linear -- */
+
+enum { AT_ONCE = 16 }; /* products of numbers that run together */
+
+void kl__number_linears(const kl_backend *be, const struct kl__weight_product *p, int n, kl_tensor x,
+                        kl_workspace work)
+{
+    struct kl__gemm g[AT_ONCE];
+    int n_gemm = 0;
+    for (int i = 0; i < n; i++) {
+        if (kl__in_panels(be, p[i].w))
+            continue;
+        g[n_gemm++] =
+            gemm_of(p[i].w, 0, x.dim[0], x.data, kl__pitch(x), p[i].y.data, kl__pitch(p[i].y), p[i].add);
+        if (n_gemm == AT_ONCE) {
+            kl__gemm_run(be, g, n_gemm, work);
+            n_gemm = 0;
+        }
+    }
+    if (n_gemm > 0)
+        kl__gemm_run(be, g, n_gemm, work);
+}
+
+/* ------------------------------------------------------------------------------------------------------- experts -- */
 
 struct experts {
     const kl_backend *be;
@@ -41,7 +85,7 @@ static void push_all(struct experts *s, const struct kl__weight *w, float *to, c
     const int64_t *start = s->rows.start;
     for (int64_t e = 0; e < s->rows.n_expert; e++)
         if (start[e + 1] > start[e])
-            s->gemm[s->n_gemm++] = kl__weight_gemm(w, e, start[e + 1] - start[e], from + start[e] * w->n_in, w->n_in,
+            s->gemm[s->n_gemm++] = gemm_of(w, e, start[e + 1] - start[e], from + start[e] * w->n_in, w->n_in,
                                                    to + start[e] * w->n_out, w->n_out, false);
 }
 
@@ -59,17 +103,8 @@ static void activate_task(void *arg, int64_t row, int thread)
     kl__cpu_kernels(s->be)->swiglu_row(gate, gate, s->up + row * s->n_hidden, s->n_hidden);
 }
 
-static bool blocks(const struct kl__weight_experts_call *call)
+void kl__number_experts(const kl_backend *be, const struct kl__weight_experts_call *call)
 {
-    return kl__weight_has_levels(call->gate) && kl__weight_has_levels(call->up) && kl__weight_has_levels(call->down);
-}
-
-void kl__cpu_weight_experts(const kl_backend *be, const struct kl__weight_experts_call *call)
-{
-    if (blocks(call)) {
-        kl__block_experts(be, call);
-        return;
-    }
     struct kl__carver c = kl__carver(call->work);
     struct experts s = carve(&c, be, call);
     kl__sort_expert_rows(&s.rows, call->id);
@@ -83,10 +118,8 @@ void kl__cpu_weight_experts(const kl_backend *be, const struct kl__weight_expert
     kl__combine_expert_rows(be, &s.rows, call->y, s.x, call->weight, call->add);
 }
 
-size_t kl__cpu_weight_experts_workspace(const kl_backend *be, const struct kl__weight_experts_call *call)
+size_t kl__number_experts_workspace(const kl_backend *be, const struct kl__weight_experts_call *call)
 {
-    if (blocks(call))
-        return kl__block_experts_workspace(be, call);
     struct kl__carver c = {0};
     carve(&c, be, call);
     return kl__carver_need(&c);
