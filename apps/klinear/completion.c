@@ -86,7 +86,7 @@ static void bash_verb(FILE *out, const struct ka_verb *verb)
     fputs("        esac ;;\n", out);
 }
 
-/* The second words of verbs that have two, as assignments by their first word. */
+/* The second words of verbs that have two, by their first word; several may share it, so the case goes on (;;&). */
 static void bash_seconds(FILE *out)
 {
     const struct ka_verb *verb;
@@ -95,8 +95,8 @@ static void bash_seconds(FILE *out)
         const char *space = strchr(verb->name, ' ');
         if (space)
             fprintf(out,
-                    "    %.*s)\n        [ \"$COMP_CWORD\" != 2 ] || seconds=%s\n"
-                    "        [ \"${COMP_WORDS[2]-}\" != %s ] || [ \"$COMP_CWORD\" = 2 ] || verb=\"%s\" ;;\n",
+                    "    %.*s)\n        [ \"$COMP_CWORD\" != 2 ] || seconds+=\" %s\"\n"
+                    "        [ \"${COMP_WORDS[2]-}\" != %s ] || [ \"$COMP_CWORD\" = 2 ] || verb=\"%s\" ;;&\n",
                     (int)(space - verb->name), verb->name, space + 1, space + 1, verb->name);
     }
     fputs("    esac\n    words=$seconds\n", out);

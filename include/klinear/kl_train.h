@@ -193,6 +193,43 @@ KL_API kl_status kl_task_sequence(const kl_task *task, uint64_t index, int32_t *
 
 /* --------------------------------------------------------------------------------------------------------- data -- */
 
+/** Documents out of a file of text. */
+typedef struct kl_documents {
+    const char *path;
+    const char *field; /* the file is JSONL: one object a line, the document is this text in it.  NULL: plain text */
+    /** Plain text: a line that is just this stands between documents; NULL: the file is one document.  White space at
+     *  both ends of a document is left out, and so are documents of nothing else. */
+    const char *separator;
+} kl_documents;
+
+/** Called with each document in turn; anything but KL_OK ends the reading and is handed on. */
+typedef kl_status kl_document_fn(void *user, kl_text document, kl_error *err);
+
+/** Reads all documents of a file.  *n_document (may be NULL) says how many.
+ *  Errors: KL_ERR_IO, KL_ERR_FORMAT (a line is no object, lacks the field, has an empty text: by number; no documents),
+ *  KL_ERR_MEMORY, what `fn` returns.   [T: train/documents] */
+KL_API kl_status kl_documents_each(const kl_documents *documents, kl_document_fn *fn, void *user, int64_t *n_document,
+                                   kl_error *err);
+
+/** Learns a tokenizer: which pairs of neighbouring tokens are worth a token of their own, the most frequent first,
+ *  within the pieces that the tokenizer of the released model cuts text into (docs/tokenizer.md). */
+typedef struct kl_bpe kl_bpe;
+
+/** `alloc` may be NULL.  Errors: KL_ERR_MEMORY. */
+KL_API kl_status kl_bpe_open(kl_bpe **bpe, const kl_allocator *alloc, kl_error *err);
+KL_API void kl_bpe_close(kl_bpe *bpe);
+/** Counts the pieces of a text; its end is the end of a piece.  Errors: KL_ERR_MEMORY. */
+KL_API kl_status kl_bpe_add(kl_bpe *bpe, kl_text text, kl_error *err);
+/** Joins pairs until there are `n_rank` tokens, 256 bytes included, or no pair comes twice.  Pairs of the same count
+ *  are joined in the order of their ids.  Once; *n_made (may be NULL) is the number of tokens.
+ *  Errors: KL_ERR_ARGUMENT (n_rank below 256 or above 2^20), KL_ERR_MEMORY. */
+KL_API kl_status kl_bpe_learn(kl_bpe *bpe, int64_t n_rank, int64_t *n_made, kl_error *err);
+/** Writes tiktoken.model and tokenizer_config.json, with the names of `n_special` special tokens behind the ranks, into
+ *  an existing folder.  kl_tokenizer_open reads them.   Errors: KL_ERR_IO, KL_ERR_MEMORY, KL_ERR_ARGUMENT (nothing was
+ *  learnt; too many special tokens, or one with characters that need care in JSON).   [T: train/bpe] */
+KL_API kl_status kl_bpe_write(const kl_bpe *bpe, const char *folder, const char *const *special, int n_special,
+                              kl_error *err);
+
 /** Tokens in files.  A shard is a file of documents, each at least one token, checksummed; it appears under its name
  *  when it is complete, and not before. */
 typedef struct kl_shard_writer kl_shard_writer;
