@@ -1,7 +1,7 @@
 # The commands that people type.  CMake builds (CMakePresets.json); this file only calls it.
 #
-#   make run PROMPT="..."       builds, and shows the operators at work on a text; ARGS="..." is passed on
-#   make run MODEL=DIR PROMPT=  generates text with a model
+#   make run PROMPT="..."       builds, and generates text with the model in models/, or with MODEL=FILE or DIR;
+#                               without any shows the operators at work on a text; ARGS="..." is passed on
 #   make test                   builds, and runs every test; TIER=quick for those of a minute
 #   make check-rules            layers, symbols, headers, style, documentation
 #   make bench                  times the operators; ARGS="..." is passed on
@@ -14,6 +14,9 @@ PREFIX ?= /usr/local
 TIER ?=
 BUILD := build/$(PRESET)
 JOBS := $(shell nproc 2>/dev/null || echo 1)
+# As typed: a dollar sign in a prompt is one.
+override PROMPT := $(value PROMPT)
+override MODEL := $(value MODEL)
 export PROMPT MODEL
 
 .DEFAULT_GOAL := help
@@ -35,10 +38,11 @@ build-tests: packages-test
 	@cmake --preset $(PRESET) -DBUILD_TESTING=ON
 	@cmake --build --preset $(PRESET)
 
+ifneq ($(MODEL)$(wildcard models/*.gguf models/*/config.json),)
 run: build
-ifneq ($(MODEL),)
-	@$(BUILD)/klinear run -m "$$MODEL" $(if $(PROMPT),--prompt "$$PROMPT") $(ARGS)
+	@$(BUILD)/klinear run $(if $(MODEL),-m "$$MODEL") --echo --prompt "$${PROMPT:-Once upon a time}" $(ARGS)
 else
+run: build
 	@$(BUILD)/klinear demo $(if $(PROMPT),--prompt "$$PROMPT") $(ARGS)
 endif
 

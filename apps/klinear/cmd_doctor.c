@@ -1,6 +1,7 @@
 /* klinear doctor: what this machine offers, and what klinear makes of it. */
 #include "amount.h"
 #include "ceilings.h"
+#include "editor.h"
 #include "verb.h"
 
 #include <math.h>
@@ -70,6 +71,8 @@ static void print_json(const struct findings *f)
     ka_json_open(&j, "libraries", '[');
     if (with_jansson)
         ka_json_text(&j, NULL, "jansson");
+    if (ka_editor_library())
+        ka_json_text(&j, NULL, ka_editor_library());
     ka_json_close(&j, ']');
     ka_json_open(&j, "kernels", '{');
     const char *slot, *variant;
@@ -171,7 +174,9 @@ static void print_text(const struct findings *f)
            ka_bytes((double)m->memory_free_bytes).text);
     printf("Threads         %d\n", kl_pool_threads(f->pool[f->n_pool - 1]));
     printf("Instructions    %s\n", kl_backend_isa(f->backend));
-    printf("Libraries       %s\n\nKernels\n", with_jansson ? "jansson: reads and writes safetensors" : "none");
+    const char *jansson = with_jansson ? "jansson (safetensors)" : NULL, *editor = ka_editor_library();
+    printf("Libraries       %s%s%s%s\n\nKernels\n", jansson ? jansson : "", jansson && editor ? ", " : "",
+           editor ? editor : "", editor ? " (edits lines in chat)" : jansson ? "" : "none");
     print_kernels(f);
     if (f->ceilings.n)
         print_ceilings(f);
