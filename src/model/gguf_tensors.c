@@ -67,12 +67,13 @@ static bool is_better(const kl_config *c, enum kl__param p, int layer)
     }
 }
 
-static enum kl__type type_of(const kl_config *c, const struct kl__mixture *m, const struct kl__gguf_tensor *t)
+enum kl__type kl__gguf_type(const kl_config *c, const struct kl__mixture *m, const struct kl__gguf_tensor *t,
+                            int64_t row)
 {
     enum kl__form form = kl__param_info(t->param)->form;
     if (form != KL__FORM_MATRIX && form != KL__FORM_EXPERTS && form != KL__FORM_KV_B)
         return KL__TYPE_F32;
-    return kl__type_for_row(is_better(c, t->param, t->layer) ? m->better : m->type, kl__gguf_row(t));
+    return kl__type_for_row(is_better(c, t->param, t->layer) ? m->better : m->type, row);
 }
 
 /* ------------------------------------------------------------------------------------------------------- tensors -- */
@@ -131,7 +132,7 @@ static struct kl__gguf_tensor make(const kl_config *c, const struct kl__mixture 
     if (part != KL__PART_ALL)
         snprintf(t.name.text, sizeof t.name.text, "blk.%d.attn_%c_b.weight", layer, part == KL__PART_K_B ? 'k' : 'v');
     shape(&t, c);
-    t.type = type_of(c, m, &t);
+    t.type = kl__gguf_type(c, m, &t, kl__gguf_row(&t));
     return t;
 }
 
@@ -151,6 +152,43 @@ int64_t kl__gguf_tensors(struct kl__gguf_tensor *tensor, const kl_config *c, con
             }
         }
     return n;
+}
+
+/* The number of the layer that "blk.N." begins with; -1 for another beginning.  *rest is what follows. */
+static int layer_of(struct kl__str name, struct kl__str *rest)
+{
+    int layer = 0;
+    size_t i = 4;
+    *rest = name;
+    if (name.bytes < 6 || memcmp(name.at, "blk.", 4) != 0)
+        return -1;
+    for (; i < name.bytes && name.at[i] >= '0' && name.at[i] <= '9' && i < 8; i++)
+        layer = layer * 10 + (name.at[i] - '0');
+    if (i == 4 || i >= name.bytes || name.at[i] != '.')
+        return -1;
+    *rest = (struct kl__str){name.at + i + 1, name.bytes - i - 1};
+    return layer;
+}
+
+bool kl__gguf_find(struct kl__gguf_tensor *t, const kl_config *c, struct kl__str name)
+{
+    struct kl__str rest;
+    *t = (struct kl__gguf_tensor){.layer = layer_of(name, &rest)};
+    if (t->layer >= c->n_layer)
+        return false;
+    bool keys = kl__str_same(rest, kl__str("attn_k_b.weight")), values = kl__str_same(rest, kl__str("attn_v_b.weight"));
+    for (int p = 0; p < KL__N_PARAM; p++) {
+        t->param = (enum kl__param)p;
+        if (!kl__param_present(c, t->param, t->layer))
+            continue;
+        if (p == KL__MLA_KV_B && (keys || values)) {
+            t->part = keys ? KL__PART_K_B : KL__PART_V_B;
+            return true;
+        }
+        if (kl__str_same(rest, kl__str(kl__param_info(t->param)->gguf)))
+            return true;
+    }
+    return false;
 }
 
 kl_status kl__gguf_announce(struct kl__writer *w, const struct kl__gguf_tensor *tensor, int64_t n, int64_t *bytes,

@@ -31,6 +31,12 @@ struct kl__gguf_tensor {
     int64_t dim[4]; /* outermost first */
 };
 
+/** The type of a tensor of which parameter, part and layer are set, and the length of its rows. */
+enum kl__type kl__gguf_type(const kl_config *c, const struct kl__mixture *m, const struct kl__gguf_tensor *t,
+                            int64_t row);
+/** Which tensor of such a model is called `name`: sets parameter, part and layer.  False: none. */
+bool kl__gguf_find(struct kl__gguf_tensor *t, const kl_config *c, struct kl__str name);
+
 /** Elements of a tensor, and of one of its rows. */
 int64_t kl__gguf_elements(const struct kl__gguf_tensor *t);
 int64_t kl__gguf_row(const struct kl__gguf_tensor *t);
