@@ -5,6 +5,8 @@
 #include "base/error.h"
 #include "base/memory.h"
 
+#include "text/key.h"
+
 #include <assert.h>
 
 enum { SHORT = 64 };
@@ -37,9 +39,9 @@ static void join(struct part *part, size_t i, size_t n)
     memmove(&part[i + 1], &part[i + 2], (n - i - 1) * sizeof *part);
 }
 
-static void encode_short(struct kl__ids *ids, const struct kl__vocab *v, const unsigned char *p, size_t bytes)
+/* Leaves the parts that no joining is left for, and returns how many.  part [SHORT + 1] */
+static size_t join_short(struct part *part, const struct kl__vocab *v, const unsigned char *p, size_t bytes)
 {
-    struct part part[SHORT + 1];
     size_t n = bytes;
     for (size_t i = 0; i <= n; i++)
         part[i] = (struct part){i + 1 < n ? rank_of(v, p + i, 2) : NO_RANK, (uint32_t)i, i < n ? v->byte[p[i]] : -1};
@@ -56,8 +58,44 @@ static void encode_short(struct kl__ids *ids, const struct kl__vocab *v, const u
             part[i].rank = i + 1 < n ? rank_of(v, p + start, part[i + 2].start - start) : NO_RANK;
         }
     }
-    for (size_t i = 0; i < n; i++)
+    return n;
+}
+
+/* The place of a word among recent ones, with its key. */
+static struct kl__recent *place_of(struct kl__bpe_room *room, struct kl__recent *word, const unsigned char *p,
+                                   size_t bytes)
+{
+    word->bytes = (uint8_t)bytes;
+    word->key[0] = bytes < 8 ? kl__short_key(p, bytes) : kl__read64(p);
+    word->key[1] = bytes < 8 ? 0 : kl__short_key(p + 8, bytes - 8);
+    uint64_t h = (word->key[0] ^ (word->key[1] + bytes) * 0x9e3779b97f4a7c15) * 0xd6e8feb86659fd93;
+    return &room->recent[h >> 54];
+}
+
+static bool put_recent(struct kl__ids *ids, const struct kl__recent *r, const struct kl__recent *word)
+{
+    if (r->bytes != word->bytes || r->key[0] != word->key[0] || r->key[1] != word->key[1])
+        return false;
+    for (int i = 0; i < r->n_id; i++)
+        kl__ids_put(ids, r->id[i]);
+    return true;
+}
+
+static void encode_short(struct kl__ids *ids, const struct kl__vocab *v, const unsigned char *p, size_t bytes,
+                         struct kl__bpe_room *room)
+{
+    struct part part[SHORT + 1];
+    struct kl__recent word = {0}, *r = room->recent && bytes <= 16 ? place_of(room, &word, p, bytes) : NULL;
+    if (r && put_recent(ids, r, &word))
+        return;
+    size_t n = join_short(part, v, p, bytes);
+    for (size_t i = 0; i < n; i++) {
         kl__ids_put(ids, part[i].id);
+        word.id[i < 3 ? i : 2] = part[i].id;
+    }
+    word.n_id = (uint8_t)n;
+    if (r && n <= 3)
+        *r = word;
 }
 
 /* --------------------------------------------------------------------------------------------------- long pieces -- */
@@ -180,7 +218,7 @@ kl_status kl__bpe(struct kl__ids *ids, const struct kl__vocab *v, const unsigned
     if (whole >= 0)
         kl__ids_put(ids, whole);
     else if (bytes <= SHORT)
-        encode_short(ids, v, p, bytes);
+        encode_short(ids, v, p, bytes, room);
     else
         return encode_long(ids, v, p, bytes, room, err);
     return KL_OK;

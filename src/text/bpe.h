@@ -22,11 +22,20 @@ static inline void kl__ids_put(struct kl__ids *ids, int32_t id)
     ids->id[ids->n++] = id;
 }
 
-/** Memory for long pieces, taken when the first one comes; {alloc} to begin with. */
+/** A word of several tokens that came before: most words of a text do. */
+struct kl__recent {
+    uint64_t key[2]; /* its bytes */
+    int32_t id[3];
+    uint8_t bytes, n_id; /* 0: none yet */
+};
+enum { KL__N_RECENT = 1024 };
+
+/** What encoding needs: {alloc} to begin with.  Memory for long pieces is taken when the first one comes. */
 struct kl__bpe_room {
     const kl_allocator *alloc;
     void *memory;
     size_t bytes;
+    struct kl__recent *recent; /* [KL__N_RECENT], zero at the start; NULL: do without */
 };
 
 /** Encodes the piece [p, p + bytes).  Allocates only for pieces longer than 64 bytes, 28 bytes per byte.  Time n log n.

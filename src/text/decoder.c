@@ -42,6 +42,30 @@ static size_t put_byte(kl_decoder *d, char *text, unsigned char byte)
     }
 }
 
+/* Bytes of whole characters at the beginning of a token. */
+static size_t whole_characters(const unsigned char *p, size_t bytes)
+{
+    size_t n = 0;
+    while (n < bytes) {
+        struct kl__utf8_part part = {.bytes = 1, .whole = true};
+        if (p[n] >= 0x80)
+            part = kl__utf8_part(p + n, bytes - n);
+        if (!part.whole)
+            break;
+        n += part.bytes;
+    }
+    return n;
+}
+
+static size_t put_token(kl_decoder *d, char *text, kl_text token)
+{
+    size_t whole = d->n_held ? 0 : whole_characters((const unsigned char *)token.data, token.bytes), n = whole;
+    memcpy(text, token.data, whole);
+    for (size_t i = whole; i < token.bytes; i++)
+        n += put_byte(d, text + n, (unsigned char)token.data[i]);
+    return n;
+}
+
 size_t kl_decoder_put(kl_decoder *d, char *text, const kl_tokenizer *t, int32_t id)
 {
     kl_text token = kl_tokenizer_text(t, id);
@@ -49,9 +73,7 @@ size_t kl_decoder_put(kl_decoder *d, char *text, const kl_tokenizer *t, int32_t 
     size_t n = !token.data || special ? kl_decoder_end(d, text) : 0;
     if (!token.data)
         return n + put_broken(text + n);
-    for (size_t i = 0; (!special || d->show_special) && i < token.bytes; i++)
-        n += put_byte(d, text + n, (unsigned char)token.data[i]);
-    return n;
+    return special && !d->show_special ? n : n + put_token(d, text + n, token);
 }
 
 /* ------------------------------------------------------------------------------------------------------- at once -- */

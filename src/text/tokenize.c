@@ -98,6 +98,11 @@ kl_status kl_tokenize_each(kl_ids_fn *hand_on, void *user, const kl_tokenizer *t
     ids.n = 0;
     ids.status = KL_OK;
     struct encoding e = {&t->vocab, markup, &ids, {.alloc = t->alloc}, NULL, 0, err};
+    struct kl__recent recent[KL__N_RECENT];
+    if (text.bytes > sizeof recent / 4) {
+        memset(recent, 0, sizeof recent);
+        e.room.recent = recent;
+    }
     kl_status status = encode_text(&e, (cursor)text.data, text.bytes);
     kl__release(t->alloc, e.room.memory);
     kl__release(t->alloc, e.mended);

@@ -1,6 +1,7 @@
 #include "text/vocab.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "text/key.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,75 +10,54 @@
 
 /* ------------------------------------------------------------------------------------------------------- hashing -- */
 
-static uint64_t read64(const unsigned char *p)
-{
-    uint64_t x;
-    memcpy(&x, p, sizeof x);
-    return x;
-}
-
-static uint64_t read32(const unsigned char *p)
-{
-    uint32_t x;
-    memcpy(&x, p, sizeof x);
-    return x;
-}
-
 static uint64_t mix(uint64_t h, uint64_t x)
 {
     h = (h ^ x) * 0x9e3779b97f4a7c15;
     return h ^ h >> 32;
 }
 
-/* Two words cover up to 16 bytes, overlapping where there are fewer; longer texts take a word at a time. */
-static uint64_t hash_of(const struct kl__vocab *v, const unsigned char *p, size_t n)
+static uint64_t long_key(const struct kl__vocab *v, const unsigned char *p, size_t n)
 {
-    uint64_t h = v->key[0] + n;
-    if (n >= 8) {
-        for (size_t i = 0; i + 8 < n; i += 8)
-            h = mix(h, read64(p + i));
-        h = mix(h, read64(p + n - 8));
-    } else if (n >= 4) {
-        h = mix(h, read32(p) | read32(p + n - 4) << 32);
-    } else if (n > 0) {
-        h = mix(h, (uint64_t)p[0] << 16 | (uint64_t)p[n / 2] << 8 | p[n - 1]);
-    }
-    return (h ^ v->key[1]) * 0xd6e8feb86659fd93;
+    uint64_t h = v->secret[1] + n;
+    for (size_t i = 0; i + 8 < n; i += 8)
+        h = mix(h, kl__read64(p + i));
+    return mix(h, kl__read64(p + n - 8));
 }
 
 /* So that no file can be written whose tokens all collide. */
-static void draw_key(uint64_t key[2])
+static void draw_secret(uint64_t secret[2])
 {
-    if (getrandom(key, 2 * sizeof *key, GRND_NONBLOCK) == 2 * sizeof *key)
+    if (getrandom(secret, 2 * sizeof *secret, GRND_NONBLOCK) == 2 * sizeof *secret)
         return;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    key[0] = (uint64_t)now.tv_nsec << 32 ^ (uint64_t)now.tv_sec;
-    key[1] = (uint64_t)(uintptr_t)key;
+    secret[0] = (uint64_t)now.tv_nsec << 32 ^ (uint64_t)now.tv_sec;
+    secret[1] = (uint64_t)(uintptr_t)secret;
 }
 
 static bool spells(const struct kl__vocab *v, uint32_t id, const unsigned char *p, size_t bytes)
 {
-    uint32_t start = v->start[id];
-    return v->start[id + 1] - start == bytes && memcmp(v->bytes + start, p, bytes) == 0;
+    return memcmp(v->bytes + v->start[id], p, bytes) == 0;
 }
 
 /* The slot of these bytes, or the free one where they belong. */
-static struct kl__slot *slot_of(const struct kl__vocab *v, const unsigned char *p, size_t bytes, uint32_t *tag)
+static inline struct kl__slot *slot_of(const struct kl__vocab *v, const unsigned char *p, size_t bytes, uint64_t *key)
 {
-    uint64_t h = hash_of(v, p, bytes), last = UINT64_MAX >> v->slot_shift;
-    *tag = (uint32_t)h;
-    for (uint64_t at = h >> v->slot_shift;; at = (at + 1) & last) {
+    *key = bytes <= 8 ? kl__short_key(p, bytes) : long_key(v, p, bytes);
+    uint64_t h = mix(v->secret[0] + bytes, *key) * 0xd6e8feb86659fd93;
+    for (uint32_t at = (uint32_t)((h >> 32) * v->n_slot >> 32);; at = at + 1 < v->n_slot ? at + 1 : 0) {
         struct kl__slot *slot = &v->slot[at];
-        if (!slot->id || (slot->tag == *tag && spells(v, slot->id - 1, p, bytes)))
+        if (!slot->id)
+            return slot;
+        if (slot->key == *key && slot->bytes == bytes && (bytes <= 8 || spells(v, slot->id - 1, p, bytes)))
             return slot;
     }
 }
 
 int32_t kl__vocab_find(const struct kl__vocab *v, const unsigned char *p, size_t bytes)
 {
-    uint32_t tag;
-    return bytes > v->longest ? -1 : (int32_t)slot_of(v, p, bytes, &tag)->id - 1;
+    uint64_t key;
+    return bytes > v->longest ? -1 : (int32_t)slot_of(v, p, bytes, &key)->id - 1;
 }
 
 /* ------------------------------------------------------------------------------------------------------- filling -- */
@@ -128,11 +108,11 @@ static kl_status enter_ordinary(struct kl__vocab *v, kl_error *err)
         if (v->kind[id] != KL__TOKEN_ORDINARY)
             continue;
         struct kl__str text = kl__vocab_text(v, id);
-        uint32_t tag;
-        struct kl__slot *slot = slot_of(v, (const unsigned char *)text.at, text.bytes, &tag);
+        uint64_t key;
+        struct kl__slot *slot = slot_of(v, (const unsigned char *)text.at, text.bytes, &key);
         if (slot->id)
             return fail_token(v, err, id, "spells the same bytes as token", (int32_t)slot->id - 1);
-        *slot = (struct kl__slot){tag, (uint32_t)id + 1};
+        *slot = (struct kl__slot){key, (uint32_t)id + 1, (uint32_t)text.bytes};
     }
     for (unsigned byte = 0; byte < 256; byte++) {
         v->byte[byte] = kl__vocab_find(v, &(unsigned char){(unsigned char)byte}, 1);
@@ -177,15 +157,12 @@ static kl_status enter_special(struct kl__vocab *v, kl_error *err)
 
 kl_status kl__vocab_finish(struct kl__vocab *v, kl_error *err)
 {
-    int bits = 9;
-    while ((size_t)1 << bits < (size_t)v->n_ordinary + (size_t)v->n_ordinary / 2)
-        bits++;
-    v->slot_shift = 64 - bits;
-    v->slot = kl__alloc(v->alloc, ((size_t)1 << bits) * sizeof *v->slot);
+    v->n_slot = (uint32_t)v->n_ordinary + (uint32_t)v->n_ordinary / 2 + 64;
+    v->slot = kl__alloc(v->alloc, v->n_slot * sizeof *v->slot);
     v->special = kl__alloc(v->alloc, (size_t)(v->n_token - v->n_ordinary) * sizeof *v->special);
     if (!v->slot || !v->special)
         return kl__fail(err, KL_ERR_MEMORY, "%s: no memory for its vocabulary", kl__shown_path(v->path).text);
-    draw_key(v->key);
+    draw_secret(v->secret);
     KL_TRY(enter_ordinary(v, err));
     return enter_special(v, err);
 }

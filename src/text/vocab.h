@@ -22,9 +22,12 @@ struct kl__special {
     int32_t id;
 };
 
+/** Where a token is found by its bytes.  Most have at most eight, which stand in the slot itself: then one look at
+ *  memory decides, and looking up is most of the work of encoding. */
 struct kl__slot {
-    uint32_t tag; /* the hash's other bits */
+    uint64_t key; /* up to eight bytes, or the hash of more */
     uint32_t id;  /* + 1; 0: free */
+    uint32_t bytes;
 };
 
 struct kl__vocab {
@@ -35,9 +38,9 @@ struct kl__vocab {
     unsigned char *kind;  /* [n_token] */
     int32_t n_token, n_ordinary;
     size_t room, longest;  /* bytes reserved; bytes of the longest token */
-    struct kl__slot *slot; /* of ordinary tokens */
-    int slot_shift;        /* the slot of hash h is h >> slot_shift */
-    uint64_t key[2];
+    struct kl__slot *slot; /* [n_slot] of ordinary tokens */
+    uint32_t n_slot;
+    uint64_t secret[2];          /* of the hash */
     struct kl__special *special; /* [n_special] by their bytes, prefixes first */
     int32_t n_special;
     bool begins[256];  /* some special token begins with this byte */
