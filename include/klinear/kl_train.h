@@ -140,6 +140,20 @@ KL_API kl_status kl_trainer_save(const kl_trainer *trainer, const char *path, co
 KL_API kl_status kl_trainer_load(kl_trainer *trainer, const char *path, void *extra, size_t extra_room,
                                  size_t *extra_bytes, kl_error *err);
 
+/** From now on the time that operators take is added to seconds [KL_N_TIMED]; NULL: no longer. */
+KL_API void kl_trainer_watch(kl_trainer *trainer, double *seconds);
+enum {
+    KL_N_TIMED = 31,
+};
+/** What entry `i` is the time of: "linear", "linear_bwd", ..., "rows" (copies and sums between operators), "muon",
+ *  "adamw".  NULL past the end.  Static storage. */
+KL_API const char *kl_timed_name(int i);
+
+/** Model flops of one token, forwards and backwards, in sequences of `length` tokens: three times the forward's, which
+ *  is two for each weight that a token is multiplied with, 7 K V for each recurrent head, and 2 (DN + DR + DV) for each
+ *  head and row that MLA attends to.  What is computed again, to save memory or for another reason, does not count. */
+KL_API double kl_config_train_flops(const kl_config *config, int64_t length);
+
 /** How the learning rate changes: up in a line over `warmup` steps, then
  *  CONSTANT  the peak;
  *  WSD       the peak, and over the last `decay` steps down to peak * floor along half a cosine;

@@ -8,7 +8,9 @@
 #include <string.h>
 #include <time.h>
 
-const char *kl__timed_name(enum kl__timed what)
+_Static_assert((int)KL__N_TIMED == (int)KL_N_TIMED, "the public count");
+
+const char *kl_timed_name(int i)
 {
     static const char *const name[] = {
 #define OP(x) [KL__TIMED_##x] = #x, [KL__TIMED_##x##_bwd] = #x "_bwd",
@@ -18,7 +20,7 @@ const char *kl__timed_name(enum kl__timed what)
         [KL__TIMED_MUON] = "muon",
         [KL__TIMED_ADAMW] = "adamw",
     };
-    return name[what];
+    return i >= 0 && i < KL_N_TIMED ? name[i] : NULL;
 }
 
 double kl__run_clock(const struct kl__run *r)

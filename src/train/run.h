@@ -14,8 +14,6 @@ enum kl__timed {
     KL__TIMED_ADAMW,
     KL__N_TIMED
 };
-/** "linear", "linear_bwd", ...  Static storage. */
-const char *kl__timed_name(enum kl__timed what);
 
 /** With `measure` nothing is computed: operators only say how much workspace they want, and pointers are not
  *  followed. */

@@ -206,6 +206,11 @@ void kl_trainer_parameter(const kl_trainer *t, int64_t i, kl_parameter *p)
         *view[a] = kl__layout_view(&t->layout, t->arena[a], place->param, place->layer);
 }
 
+void kl_trainer_watch(kl_trainer *t, double *seconds)
+{
+    t->seconds = seconds;
+}
+
 void kl_trainer_forget_gradients(kl_trainer *t)
 {
     memset(t->arena[KL__GRADIENT], 0, (size_t)t->layout.n * sizeof(float));
