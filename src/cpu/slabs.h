@@ -13,8 +13,7 @@ static inline int kl__n_slab(int64_t V)
 /** How often a kernel that runs n tokens on slabs calls kl__fetch_some, at least. */
 static inline int64_t kl__slabs_fetches(int n, int64_t K, int n_slab)
 {
-    int64_t tiles = (n + 7) / 8, groups = (n_slab + 1) / 2, channels = K / 16;
-    return tiles * groups * channels > 0 ? tiles * groups * channels : 1;
+    return (int64_t)((n + KL_ROWS - 1) / KL_ROWS) * ((n_slab + 1) / 2) * ((K + 15) / 16);
 }
 
 /** slabs [n_slab][K][KL_SLAB] <- columns first_slab * KL_SLAB ... of `state`; columns past V are 0.

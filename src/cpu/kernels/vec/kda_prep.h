@@ -1,65 +1,244 @@
-/* The part of a chunk that does not depend on the state.  Lanes are channels.  Token by token, the rows of ku that are
- * already there decay by one more token and meet the new k and q; a block of channels of the new token stays in
- * registers meanwhile. */
+/* The part of a chunk that does not depend on the state.  Lanes are channels.  Tokens come in blocks of KL_ROWS:
+ *
+ *     inside a block      token by token, the rows of ku that the block has so far decay by one more token and meet the
+ *                         new k and q
+ *     against earlier     a pair's decay is (from the writer to the start of this block) times (from there to the
+ *     blocks              reader), and both are there: ku, and kd and qd while they begin with the block.  So these
+ *                         pairs are products of rows, and a row of ku decays once a block
+ *
+ * Channels come in panels, so that the rows at work stay in the nearest cache. */
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/vec/pairs.h"
 
-enum { MAX_BLOCK = KL_LANES == 16 ? 8 : 4 }; /* vectors of a block: three rows of it and some temporaries fit */
+#include <string.h>
 
-/* Rows i < r over one block of channels: ku_i *= alpha_r; kk[i] (+)= ku_i . k_r; qk[i] (+)= ku_i . q_r, lane by lane.
- * Row r begins: ku_r = k_r. */
-static inline __attribute__((always_inline)) void meet_block(float *ku, ptrdiff_t ld, const float *q, const float *k,
-                                                             const float *alpha, vf *kk, vf *qk, int r, int n_vec,
-                                                             bool first)
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    PANEL = 128,                   /* channels */
+    STEP = KL_LANES == 16 ? 8 : 4, /* vectors of channels that are handled together, in registers */
+};
+
+/* A block of tokens on a panel of channels.  Pointers to rows are at the panel's first channel. */
+struct block {
+    int t0, n;     /* tokens t0 .. t0+n-1 */
+    ptrdiff_t end; /* channels of the panel */
+    bool add;      /* to the pairs of earlier panels */
+    ptrdiff_t ld, ldq, ldk;
+    const float *q, *k, *alpha; /* of the block */
+    float scale;
+    float *kd, *qd;    /* of the block */
+    float *ku, *A, *P; /* of the chunk */
+    float *gamma;      /* up to the block */
+    float *decay;      /* [PANEL] over the block */
+};
+
+/* Pairs inside a block.  Reader r has r pairs of k and r + 1 of q, reader KL_ROWS-1-r what is missing to 2 KL_ROWS: the
+ * two share an array of sums, lane by lane, and a tree that adds the lanes up. */
+enum { N_SHARED = KL_ROWS / 2 };
+typedef vf shared_sums_t[N_SHARED][2 * KL_ROWS];
+
+INLINE int shared_array(int r)
 {
-    vf a[MAX_BLOCK], kr[MAX_BLOCK], qr[MAX_BLOCK];
-    for (int j = 0; j < n_vec; j++) {
-        a[j] = vload(alpha + j * KL_LANES);
-        kr[j] = vload(k + j * KL_LANES);
-        qr[j] = vload(q + j * KL_LANES);
+    return r < N_SHARED ? r : KL_ROWS - 1 - r;
+}
+/* Where the pairs of k begin in it; those of q follow. */
+INLINE int shared_place(int r)
+{
+    return r < N_SHARED ? 2 * KL_ROWS - (2 * r + 1) : 0;
+}
+
+/* Token r of the block over n_vec vectors from channel j of the panel on: rows of ku of earlier tokens of the block
+ * decay and meet q and k; its own row begins. */
+INLINE void meet_block(const struct block *b, int r, ptrdiff_t j, vf *sums, int n_vec)
+{
+    vf a[STEP], kr[STEP], qr[STEP];
+    const float *alpha = b->alpha + r * b->ld + j, *k = b->k + r * b->ldk + j, *q = b->q + r * b->ldq + j;
+    float *ku = b->ku + b->t0 * b->ld + j;
+    bool first = j == 0;
+#pragma GCC unroll 8
+    for (int v = 0; v < n_vec; v++) {
+        a[v] = vload(alpha + v * KL_LANES);
+        kr[v] = vload(k + v * KL_LANES);
+        qr[v] = b->scale * vload(q + v * KL_LANES);
     }
-    for (int i = 0; i < r; i++) {
-        vf x = first ? (vf){0} : kk[i], y = first ? (vf){0} : qk[i];
-        for (int j = 0; j < n_vec; j++) {
-            float *at = ku + i * ld + j * KL_LANES;
-            vf w = vload(at) * a[j];
-            vstore(at, w);
-            x += w * kr[j];
-            y += w * qr[j];
+    for (int i = 0; i < r; i++, ku += b->ld) {
+        vf x = first ? (vf){0} : sums[i], y = first ? (vf){0} : sums[r + i];
+#pragma GCC unroll 8
+        for (int v = 0; v < n_vec; v++) {
+            vf w = vload(ku + v * KL_LANES) * a[v];
+            vstore(ku + v * KL_LANES, w);
+            x += w * kr[v];
+            y += w * qr[v];
         }
-        kk[i] = x;
-        qk[i] = y;
+        sums[i] = x;
+        sums[r + i] = y;
     }
-    vf y = first ? (vf){0} : qk[r];
-    for (int j = 0; j < n_vec; j++) {
-        vstore(ku + r * ld + j * KL_LANES, kr[j]);
-        y += kr[j] * qr[j];
+    vf y = first ? (vf){0} : sums[2 * r];
+#pragma GCC unroll 8
+    for (int v = 0; v < n_vec; v++) {
+        vstore(ku + v * KL_LANES, kr[v]);
+        y += kr[v] * qr[v];
     }
-    qk[r] = y;
+    sums[2 * r] = y;
+}
+
+/* to[0 .. n-1] <- sums first .. first+n-1 of a tree, or added to what is there. */
+INLINE void store_some(float *to, const vf sums[2 * KL_ROWS / KL_LANES], int first, int n, bool add)
+{
+#pragma GCC unroll 2
+    for (int at = 0; at < 2 * KL_ROWS; at += KL_LANES) {
+        int from = first > at ? first - at : 0, end = first + n - at < KL_LANES ? first + n - at : KL_LANES;
+        vf x = sums[at / KL_LANES];
+        if (from < end)
+            vstore_lanes(to + at - first, add ? x + vload_lanes(to + at - first, from, end) : x, from, end);
+    }
+}
+
+INLINE void add_lanes(vf to[2 * KL_ROWS / KL_LANES], const vf sums[2 * KL_ROWS])
+{
+#pragma GCC unroll 2
+    for (int at = 0; at < 2 * KL_ROWS; at += KL_LANES)
+        to[at / KL_LANES] = sum_each(sums + at);
+}
+
+INLINE void store_inside(const struct block *b, shared_sums_t sums)
+{
+    float *A = b->A + b->t0 * (KL_CHUNK_MAX + 1), *P = b->P + b->t0 * (KL_CHUNK_MAX + 1);
+#pragma GCC unroll 4
+    for (int s = 0; s < N_SHARED; s++) {
+        vf sum[2 * KL_ROWS / KL_LANES];
+        add_lanes(sum, sums[s]);
+#pragma GCC unroll 2
+        for (int small = 0; small < 2; small++) {
+            int r = small ? s : KL_ROWS - 1 - s, at = shared_place(r);
+            if (r < b->n) {
+                store_some(A + r * KL_CHUNK_MAX, sum, at, r, b->add);
+                store_some(P + r * KL_CHUNK_MAX, sum, at + r, r + 1, b->add);
+            }
+        }
+    }
+}
+
+INLINE void add_inside(const struct block *b)
+{
+    shared_sums_t sums;
+    if (b->n < KL_ROWS)
+        memset(sums, 0, sizeof sums);
+    for (int r = 0; r < b->n; r++) {
+        vf *own = sums[shared_array(r)] + shared_place(r);
+        ptrdiff_t j = 0;
+        for (; j + STEP * KL_LANES <= b->end; j += STEP * KL_LANES)
+            meet_block(b, r, j, own, STEP);
+        for (; j < b->end; j += KL_LANES)
+            meet_block(b, r, j, own, 1);
+    }
+    store_inside(b, sums);
+}
+
+/* kd and qd, decayed from the block's start on; decay <- that over the whole block. */
+INLINE void decay_rows(const struct block *b)
+{
+    for (ptrdiff_t j = 0; j < b->end; j += KL_LANES) {
+        vf g = vset(1);
+        for (int r = 0; r < b->n; r++) {
+            g *= vload(b->alpha + r * b->ld + j);
+            vstore(b->kd + r * b->ld + j, g * vload(b->k + r * b->ldk + j));
+            vstore(b->qd + r * b->ld + j, g * (b->scale * vload(b->q + r * b->ldq + j)));
+        }
+        vstore(b->decay + j, g);
+    }
+}
+
+/* Token r of the block with KL_ROWS writers from row `ku` on, n_vec vectors from channel j of the panel on. */
+INLINE void add_products(const struct block *b, int r, const float *ku, ptrdiff_t j, vf sums[2 * KL_ROWS], int n_vec)
+{
+    vf kr[STEP], qr[STEP];
+#pragma GCC unroll 8
+    for (int v = 0; v < n_vec; v++) {
+        kr[v] = vload(b->kd + r * b->ld + j + v * KL_LANES);
+        qr[v] = vload(b->qd + r * b->ld + j + v * KL_LANES);
+    }
+    for (int i = 0; i < KL_ROWS; i++, ku += b->ld) {
+        vf x = j == 0 ? (vf){0} : sums[i], y = j == 0 ? (vf){0} : sums[KL_ROWS + i];
+#pragma GCC unroll 8
+        for (int v = 0; v < n_vec; v++) {
+            vf w = vload(ku + j + v * KL_LANES);
+            x += w * kr[v];
+            y += w * qr[v];
+        }
+        sums[i] = x;
+        sums[KL_ROWS + i] = y;
+    }
+}
+
+/* The pairs of the block with earlier blocks. */
+INLINE void add_earlier(const struct block *b)
+{
+    for (int i0 = 0; i0 < b->t0; i0 += KL_ROWS)
+        for (int r = 0; r < b->n; r++) {
+            vf sums[2 * KL_ROWS];
+            const float *ku = b->ku + i0 * b->ld;
+            ptrdiff_t j = 0, row = (b->t0 + r) * KL_CHUNK_MAX + i0;
+            for (; j + STEP * KL_LANES <= b->end; j += STEP * KL_LANES)
+                add_products(b, r, ku, j, sums, STEP);
+            for (; j < b->end; j += KL_LANES)
+                add_products(b, r, ku, j, sums, 1);
+            vf sum[2 * KL_ROWS / KL_LANES];
+            add_lanes(sum, sums);
+            store_some(b->A + row, sum, 0, KL_ROWS, b->add);
+            store_some(b->P + row, sum, KL_ROWS, KL_ROWS, b->add);
+        }
+}
+
+INLINE void multiply_rows(float *rows, ptrdiff_t ld, const float *factor, int n, ptrdiff_t end)
+{
+    for (int r = 0; r < n; r++)
+        for (ptrdiff_t j = 0; j < end; j += KL_LANES)
+            vstore(rows + r * ld + j, vload(rows + r * ld + j) * vload(factor + j));
+}
+
+/* What decays over the block, or has decayed before it. */
+INLINE void join_block(const struct block *b)
+{
+    if (b->t0 == 0) {
+        memcpy(b->gamma, b->decay, sizeof *b->gamma * (size_t)b->end);
+        return;
+    }
+    multiply_rows(b->kd, b->ld, b->gamma, b->n, b->end);
+    multiply_rows(b->qd, b->ld, b->gamma, b->n, b->end);
+    multiply_rows(b->ku, b->ld, b->decay, b->t0, b->end);
+    multiply_rows(b->gamma, 0, b->decay, 1, b->end);
 }
 
 void KL_VARIANT(kda_prep)(struct kl__kda_chunk *c, const float *q, ptrdiff_t ldq, const float *k, ptrdiff_t ldk,
                           const float *alpha, float scale)
 {
-    vf kk[KL_CHUNK_MAX + KL_LANES], qk[KL_CHUNK_MAX + KL_LANES];
-    ptrdiff_t ld = c->ld;
-    for (ptrdiff_t j = 0; j < ld; j += KL_LANES) {
-        vf gamma = vset(1);
-        for (int r = 0; r < c->n; r++) {
-            gamma *= vload(alpha + r * ld + j);
-            vstore(c->kd + r * ld + j, gamma * vload(k + r * ldk + j));
-            vstore(c->qd + r * ld + j, scale * gamma * vload(q + r * ldq + j));
+    _Alignas(64) float decay[PANEL];
+    const struct kl__kda_chunk x = *c;
+    for (ptrdiff_t at = 0; at < x.ld; at += PANEL)
+        for (int t0 = 0; t0 < x.n; t0 += KL_ROWS) {
+            struct block b = {.t0 = t0,
+                              .n = x.n - t0 < KL_ROWS ? x.n - t0 : KL_ROWS,
+                              .end = x.ld - at < PANEL ? x.ld - at : PANEL,
+                              .add = at > 0,
+                              .ld = x.ld,
+                              .ldq = ldq,
+                              .ldk = ldk,
+                              .q = q + t0 * ldq + at,
+                              .k = k + t0 * ldk + at,
+                              .alpha = alpha + t0 * x.ld + at,
+                              .scale = scale,
+                              .kd = x.kd + t0 * x.ld + at,
+                              .qd = x.qd + t0 * x.ld + at,
+                              .ku = x.ku + at,
+                              .A = x.A,
+                              .P = x.P,
+                              .gamma = x.gamma + at,
+                              .decay = decay};
+            add_inside(&b);
+            decay_rows(&b);
+            add_earlier(&b);
+            join_block(&b);
         }
-        vstore(c->gamma + j, gamma);
-    }
-    for (int r = 0; r < c->n; r++) {
-        const float *qr = q + r * ldq, *kr = k + r * ldk, *alpha_r = alpha + r * ld;
-        ptrdiff_t j = 0;
-        for (; j + MAX_BLOCK * KL_LANES <= ld; j += MAX_BLOCK * KL_LANES)
-            meet_block(c->ku + j, ld, qr + j, kr + j, alpha_r + j, kk, qk, r, MAX_BLOCK, j == 0);
-        for (; j < ld; j += KL_LANES)
-            meet_block(c->ku + j, ld, qr + j, kr + j, alpha_r + j, kk, qk, r, 1, j == 0);
-        store_sums(c->A + r * KL_CHUNK_MAX, kk, r, 1);
-        store_sums(c->P + r * KL_CHUNK_MAX, qk, r + 1, scale);
-    }
 }

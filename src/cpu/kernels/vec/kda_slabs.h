@@ -1,6 +1,5 @@
 /* One chunk on the slabs of a state.  Everything is a matrix product with a small tile of accumulators in registers:
- * KL_TILE rows (tokens, or channels) by two vectors of value columns.  A row of the tile costs one broadcast for two
- * multiply-adds, which keeps the load ports below the FMA ports.
+ * KL_TILE rows (tokens) by two vectors of value columns, or WIDE channels by the vectors of one slab.
  *
  *     u    tile of tokens: v - kd S - A u(earlier tiles), then the triangle of the tile itself, in registers
  *     o    tile of tokens: qd S + P u
@@ -11,28 +10,34 @@
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/vec/kda_solve.h"
 
-INLINE void pseudo_values(float (*u)[2 * KL_LANES], const float *S, const struct kl__kda_chunk *c, const float *v,
-                          ptrdiff_t ldv, kl_rule rule, int n_vec)
+enum {
+    VECS = KL_SLAB / KL_LANES,            /* vectors of a slab */
+    WIDE = KL_LANES == 16 ? 16 : KL_TILE, /* channels of a tile over them */
+};
+
+typedef float columns_t[2 * KL_LANES]; /* one token's values in a group of columns */
+
+INLINE void pseudo_values(columns_t *u, const float *S, const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv,
+                          kl_rule rule, int n_vec)
 {
     for (int t0 = 0; t0 < c->n; t0 += KL_TILE) {
-        vf acc[KL_TILE][2] = {0};
+        vf acc[KL_TILE][2];
+        clear_tile(acc, n_vec);
         if (rule == KL_RULE_DELTA) {
             add_state(acc, c->kd + t0 * c->ld, c->ld, S, c->K, c->ahead, n_vec);
-            add_pairs(acc, c->A + t0 * KL_CHUNK_MAX, (const float(*)[2 * KL_LANES])u, t0, n_vec);
+            add_pairs(acc, c->A + t0 * KL_CHUNK_MAX, (const columns_t *)u, t0, n_vec);
         }
         solve_tile(acc, c, v, ldv, t0, rule, n_vec);
-#pragma GCC unroll 8
-        for (int r = 0; r < KL_TILE; r++)
-            for (int j = 0; j < n_vec; j++)
-                vstore(u[t0 + r] + j * KL_LANES, acc[r][j]);
+        store_rows(u[t0], 2 * KL_LANES, acc, KL_TILE, n_vec);
     }
 }
 
-INLINE void outputs(float *o, ptrdiff_t ldo, const float *S, const struct kl__kda_chunk *c,
-                    const float (*u)[2 * KL_LANES], int n_vec)
+INLINE void outputs(float *o, ptrdiff_t ldo, const float *S, const struct kl__kda_chunk *c, const columns_t *u,
+                    int n_vec)
 {
     for (int t0 = 0; t0 < c->n; t0 += KL_TILE) {
-        vf acc[KL_TILE][2] = {0};
+        vf acc[KL_TILE][2];
+        clear_tile(acc, n_vec);
         add_state(acc, c->qd + t0 * c->ld, c->ld, S, c->K, c->ahead, n_vec);
         add_pairs(acc, c->P + t0 * KL_CHUNK_MAX, u, t0, n_vec);
         add_triangle(acc, c->P + t0 * KL_CHUNK_MAX + t0, u + t0, n_vec);
@@ -40,20 +45,40 @@ INLINE void outputs(float *o, ptrdiff_t ldo, const float *S, const struct kl__kd
     }
 }
 
-INLINE void update_state(float *S, const struct kl__kda_chunk *c, const float (*u)[2 * KL_LANES], int n_vec)
+/* S[i] <- gamma[i] S[i] + sum_t ku[t][i] u[t] for `rows` channels of a slab from i on. */
+INLINE void update_channels(float *S, const struct kl__kda_chunk *c, const columns_t *u, int i, int rows)
 {
-    int i = 0;
-    for (; i + KL_TILE <= c->K; i += KL_TILE) {
-        vf acc[KL_TILE][2];
-        load_channels(acc, S, c->K, i, c->gamma, KL_TILE, n_vec);
-        add_outer(acc, c->ku + i, c->ld, u, c->n, KL_TILE, n_vec);
-        store_channels(S, acc, c->K, i, KL_TILE, n_vec);
-    }
-    for (; i < c->K; i++) {
-        vf acc[KL_TILE][2];
-        load_channels(acc, S, c->K, i, c->gamma, 1, n_vec);
-        add_outer(acc, c->ku + i, c->ld, u, c->n, 1, n_vec);
-        store_channels(S, acc, c->K, i, 1, n_vec);
+    vf acc[WIDE][VECS];
+    const float *ku = c->ku + i;
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < VECS; j++)
+            acc[r][j] = vset(c->gamma[i + r]) * vload(S + (i + r) * KL_SLAB + j * KL_LANES);
+#pragma GCC unroll 2
+    for (int t = 0; t < c->n; t++)
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r++) {
+            vf f = vset(ku[t * c->ld + r]);
+#pragma GCC unroll 2
+            for (int j = 0; j < VECS; j++)
+                acc[r][j] += f * vload(u[t] + j * KL_LANES);
+        }
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < VECS; j++)
+            vstore(S + (i + r) * KL_SLAB + j * KL_LANES, acc[r][j]);
+}
+
+INLINE void update_state(float *S, const struct kl__kda_chunk *c, const columns_t *u, int n_vec)
+{
+    for (int j = 0; j < n_vec; j += VECS) {
+        float *slab = S + column_offset(c->K, j);
+        const columns_t *own = (const columns_t *)(u[0] + j * KL_LANES);
+        int i = 0;
+        for (; i + WIDE <= c->K; i += WIDE)
+            update_channels(slab, c, own, i, WIDE);
+        for (; i < c->K; i++)
+            update_channels(slab, c, own, i, 1);
     }
 }
 
@@ -61,14 +86,14 @@ INLINE void update_state(float *S, const struct kl__kda_chunk *c, const float (*
 INLINE void run_group(float *S, float *o, ptrdiff_t ldo, float *u_out, ptrdiff_t ldu, const struct kl__kda_chunk *c,
                       const float *v, ptrdiff_t ldv, kl_rule rule, int n_vec)
 {
-    _Alignas(64) float u[KL_CHUNK_MAX][2 * KL_LANES];
+    _Alignas(64) columns_t u[KL_CHUNK_MAX];
     pseudo_values(u, S, c, v, ldv, rule, n_vec);
     if (o)
-        outputs(o, ldo, S, c, (const float(*)[2 * KL_LANES])u, n_vec);
+        outputs(o, ldo, S, c, (const columns_t *)u, n_vec);
     for (int r = 0; u_out && r < c->n; r++)
         for (int j = 0; j < n_vec; j++)
             vstore(u_out + r * ldu + j * KL_LANES, vload(u[r] + j * KL_LANES));
-    update_state(S, c, (const float(*)[2 * KL_LANES])u, n_vec);
+    update_state(S, c, (const columns_t *)u, n_vec);
 }
 
 void KL_VARIANT(kda_slabs)(float *S, float *o, ptrdiff_t ldo, float *u, ptrdiff_t ldu, const struct kl__kda_chunk *c,

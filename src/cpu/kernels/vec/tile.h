@@ -18,40 +18,68 @@ INLINE ptrdiff_t column_offset(int K, int j)
     return (j * KL_LANES) / KL_SLAB * (ptrdiff_t)K * KL_SLAB + (j * KL_LANES) % KL_SLAB;
 }
 
-/* acc[r] += sum_i a[r][i] S[i], i over the channels from `first` to before `end`. */
-INLINE void add_channels_times_state(vf acc[KL_TILE][2], const float *a, ptrdiff_t lda, const float *S, int K,
-                                     int first, int end, int n_vec)
+INLINE void clear_tile(vf acc[KL_TILE][2], int n_vec)
 {
-    const float *s0 = S, *s1 = S + column_offset(K, n_vec - 1);
-    for (int i = first; i < end; i++) {
+#pragma GCC unroll 8
+    for (int r = 0; r < KL_TILE; r++)
+        for (int j = 0; j < n_vec; j++)
+            acc[r][j] = vset(0);
+}
+
+/* 512-bit multiply-adds take what they broadcast from memory for nothing, as long as it is used once and its address has
+ * no index; so rows are read at a constant distance where the size of a head is the usual one, and most broadcasts serve
+ * one vector.  The fewer instructions are no multiply-adds, the less it matters when another thread shares the core's
+ * front end. */
+enum {
+    USUAL_LD = 128,
+    SHARED = KL_LANES == 16 ? 3 : KL_TILE, /* rows whose broadcast serves both vectors: more cost instructions, fewer
+                                              cost loads */
+    AT_ONCE = 8,                           /* channels in a row without a loop */
+    FETCH_EVERY = 16,                      /* channels between two looks at what is needed next */
+};
+
+/* acc[r] += sum_i a[r][i] S[i] over n channels of two slabs, or of two halves of one. */
+INLINE void add_channels(vf acc[KL_TILE][2], const float *a, ptrdiff_t lda, const float *s0, const float *s1, int n,
+                         int n_vec)
+{
+    const float *again = a;
+    __asm__("" : "+r"(a), "+r"(again), "+r"(s0), "+r"(s1)); /* the compiler shall not see that two of them are one */
+#pragma GCC unroll 8
+    for (int i = 0; i < n; i++) {
         vf x0 = vload(s0 + (ptrdiff_t)i * KL_SLAB), x1 = vload(s1 + (ptrdiff_t)i * KL_SLAB);
 #pragma GCC unroll 8
         for (int r = 0; r < KL_TILE; r++) {
             vf f = vset(a[r * lda + i]);
             acc[r][0] += f * x0;
             if (n_vec == 2)
-                acc[r][1] += f * x1;
+                acc[r][1] += (r < SHARED ? f : vset(again[r * lda + i])) * x1;
         }
     }
 }
 
-/* The same over all K channels. */
-INLINE void add_rows_times_state(vf acc[KL_TILE][2], const float *a, ptrdiff_t lda, const float *S, int K, int n_vec)
+/* The same over all K channels of S. */
+INLINE void add_all_channels(vf acc[KL_TILE][2], const float *a, ptrdiff_t lda, const float *S, int K,
+                             struct kl__ahead *ahead, int n_vec)
 {
-    add_channels_times_state(acc, a, lda, S, K, 0, K, n_vec);
+    const float *s1 = S + column_offset(K, n_vec - 1);
+    int i = 0;
+    for (; i + AT_ONCE <= K; i += AT_ONCE) {
+        if (i % FETCH_EVERY == 0)
+            kl__fetch_some(ahead);
+        add_channels(acc, a + i, lda, S + i * KL_SLAB, s1 + i * KL_SLAB, AT_ONCE, n_vec);
+    }
+    for (; i < K; i++)
+        add_channels(acc, a + i, lda, S + i * KL_SLAB, s1 + i * KL_SLAB, 1, n_vec);
 }
 
-/* The same, with a look at what is needed next every FETCH_EVERY channels. */
-enum { FETCH_EVERY = 16 };
+/* acc[r] += sum_i a[r][i] S[i], i over the K channels, with a look at what is needed next now and then. */
 INLINE void add_state(vf acc[KL_TILE][2], const float *a, ptrdiff_t lda, const float *S, int K, struct kl__ahead *ahead,
                       int n_vec)
 {
-    int i = 0;
-    for (; i + FETCH_EVERY <= K; i += FETCH_EVERY) {
-        kl__fetch_some(ahead);
-        add_channels_times_state(acc, a, lda, S, K, i, i + FETCH_EVERY, n_vec);
-    }
-    add_channels_times_state(acc, a, lda, S, K, i, K, n_vec);
+    if (lda == USUAL_LD && K == USUAL_LD)
+        add_all_channels(acc, a, USUAL_LD, S, USUAL_LD, ahead, n_vec);
+    else
+        add_all_channels(acc, a, lda, S, K, ahead, n_vec);
 }
 
 /* acc[r] += sum_{i<n} m[r][i] u[i]; rows of m are KL_CHUNK_MAX apart. */

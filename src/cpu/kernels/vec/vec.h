@@ -40,16 +40,42 @@ static inline vf vset(float x)
 {
     return x - (vf){0};
 }
+/** Lanes first .. end-1 of the vector at p, 0 in the others; nothing else is read. */
+static inline vf vload_lanes(const float *p, int first, int end)
+{
+#if defined(__AVX512F__) && KL_LANES == 16
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << end) - (1u << first)), p);
+#elif defined(__AVX2__) && KL_LANES == 8
+    const vi lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    return _mm256_maskload_ps(p, (__m256i)((lane >= first) & (lane < end)));
+#else
+    vf x = {0};
+    for (int i = first; i < end; i++)
+        x[i] = p[i];
+    return x;
+#endif
+}
+/** The way back; nothing else is written. */
+static inline void vstore_lanes(float *p, vf x, int first, int end)
+{
+#if defined(__AVX512F__) && KL_LANES == 16
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << end) - (1u << first)), x);
+#elif defined(__AVX2__) && KL_LANES == 8
+    const vi lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    _mm256_maskstore_ps(p, (__m256i)((lane >= first) & (lane < end)), x);
+#else
+    for (int i = first; i < end; i++)
+        p[i] = x[i];
+#endif
+}
 /** x of the first n lanes, 0 in the others; reads n floats. */
 static inline vf vload_part(const float *p, int64_t n)
 {
-    vf x = {0};
-    __builtin_memcpy(&x, p, 4 * (size_t)n);
-    return x;
+    return vload_lanes(p, 0, (int)n);
 }
 static inline void vstore_part(float *p, vf x, int64_t n)
 {
-    __builtin_memcpy(p, &x, 4 * (size_t)n);
+    vstore_lanes(p, x, 0, (int)n);
 }
 static inline vf vload_bf16(const uint16_t *p)
 {
