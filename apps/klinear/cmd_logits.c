@@ -168,14 +168,16 @@ static const struct ka_option options[] = {
     {0},
 };
 
-static const struct settings defaults = {.choice = {.isa = 3}, .batch = BATCH};
+/* As accurate as the file is: that is what a comparison wants to know. */
+static const struct settings defaults = {.choice = {.isa = 3, .cache = KL_CACHE_F32, .arithmetic = 1}, .batch = BATCH};
 
 const struct ka_verb ka_verb_logits = {
     .name = "logits",
     .summary = "what the network says about given tokens, as plain numbers",
     .usage = "(--tokens LIST | --tokens-file FILE) [options]",
     .text = "Writes the logits behind every token: float32, little-endian, [tokens][vocabulary], row by row and\n"
-            "nothing else, for comparing with another engine.  A file appears when it is complete.",
+            "nothing else, for comparing with another engine.  A file appears when it is complete.\n"
+            "Unlike the other verbs it computes with --arithmetic exact and --cache-type f32 unless told otherwise.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,

@@ -14,6 +14,8 @@ static const char *const cache_name[] = {
     NULL,
 };
 
+static const char *const arithmetic_name[] = {"fast", "exact", NULL};
+
 const struct ka_option ka_choice_options[] = {
     {.name = "model",
      .letter = 'm',
@@ -34,7 +36,7 @@ const struct ka_option ka_choice_options[] = {
      .kind = KA_WORD,
      .field = offsetof(struct ka_choice, cache),
      .words = cache_name,
-     .help = "numbers of the latent cache: bf16 (the default), f32, q8_0"},
+     .help = "numbers of the latent cache: bf16, f32, q8_0"},
     {.name = "memory",
      .value = "BYTES",
      .kind = KA_NUMBER,
@@ -48,6 +50,12 @@ const struct ka_option ka_choice_options[] = {
      .field = offsetof(struct ka_choice, isa),
      .words = isa_name,
      .help = "highest instruction set to use: ref (plain C), avx2, avx512,\nnative (the default)"},
+    {.name = "arithmetic",
+     .value = "HOW",
+     .kind = KA_WORD,
+     .field = offsetof(struct ka_choice, arithmetic),
+     .words = arithmetic_name,
+     .help = "products with quantised weights: fast rounds activations to\n8 or 16 bits, exact keeps them in f32"},
     {.name = "biased-router",
      .kind = KA_FLAG,
      .field = offsetof(struct ka_choice, biased_router),
@@ -63,7 +71,8 @@ static kl_status open_all(struct ka_loaded *l, const struct ka_choice *choice, i
         KL_TRY(ka_bundled_model(l->path, sizeof l->path, err));
     KL_TRY(kl_pool_open(&l->pool, (int)choice->threads, NULL, err));
     KL_TRY(kl_backend_open(&l->backend, &(kl_backend_options){.isa = isa_name[choice->isa], .pool = l->pool}, err));
-    kl_model_options model = {.backend = l->backend, .router_weight_biased = choice->biased_router};
+    kl_model_options model = {.backend = l->backend, .router_weight_biased = choice->biased_router,
+                               .exact = choice->arithmetic == 1};
     KL_TRY(kl_model_open(&l->model, l->path, &model, err));
     kl_engine_options engine = {
         .cache_bytes = choice->memory,

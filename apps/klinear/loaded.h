@@ -14,6 +14,7 @@ struct ka_choice {
     int64_t cache;     /* kl_cache_type */
     int64_t memory;    /* most bytes of latent pages; 0: no limit but the machine's */
     bool biased_router;
+    int64_t arithmetic; /* index: fast, exact */
 };
 extern const struct ka_option ka_choice_options[];
 

@@ -586,6 +586,9 @@ typedef struct kl_model_options {
     const kl_backend *backend;  /* borrowed, must outlive the model; NULL is not allowed */
     const kl_allocator *alloc;  /* borrowed; NULL: the C library's */
     bool router_weight_biased;  /* see kl_config */
+    /** Activations stay f32 in products with quantised and bf16 weights: slower, and as accurate as the weights.  False:
+     *  they may be rounded to 8 bits in blocks of 32, or to bf16, where the machine multiplies those faster. */
+    bool exact;
 } kl_model_options;
 
 /** Opens a directory in Hugging Face layout, or a GGUF file.  Weights are mapped and read when they are first used;

@@ -21,7 +21,7 @@ struct kl__form {
 struct kl__form kl__form_of(const kl_backend *be, enum kl__type type);
 static inline bool kl__in_panels(const kl_backend *be, const struct kl__weight *w)
 {
-    return kl__form_of(be, w->type).meeting != KL__MEET_F32;
+    return !w->exact && kl__form_of(be, w->type).meeting != KL__MEET_F32;
 }
 static inline bool kl__same_form(struct kl__form a, struct kl__form b)
 {

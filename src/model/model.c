@@ -85,6 +85,9 @@ static kl_status open_net(kl_model *m, const char *path, const kl_model_options 
     if (!m->net.layer)
         return kl__fail(err, KL_ERR_MEMORY, "%s: no memory for %d layers", path, m->net.c.n_layer);
     KL_TRY(kl__weights_bind(&m->net, &m->bound, m->store, m->alloc, err));
+    for (int i = -1; o->exact && i < m->net.c.n_layer; i++)
+        for (int p = 0; p < KL__N_PARAM; p++)
+            (i < 0 ? &m->net.top : &m->net.layer[i])->w[p].exact = true;
     return take_fingerprint(m, err);
 }
 

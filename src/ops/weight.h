@@ -19,6 +19,7 @@ struct kl__weight {
     int64_t n_out, n_in; /* rows and columns of each; a row is whole blocks */
     const void *data;   /* [n_matrix][n_out] rows, any alignment; borrowed, usually mapped */
     const void *const *each; /* [n_matrix] matrices where they lie apart, and data is NULL; else NULL */
+    bool exact; /* inputs are f32 in every product, as accurate as can be; else they may be rounded to 8 or 16 bits */
     const void *packed; /* what kl__weight_pack wrote for this backend and these weights; NULL: used as they lie */
 };
 
