@@ -1,5 +1,5 @@
-/* Products with bf16 weights in pairs of bf16, on every level, also where the machine gains nothing by it and the library
- * would not choose it: against f64, a token alone against the batch, odd widths, thread counts, experts. */
+/* Products with bf16 weights in pairs of bf16, on every level, also where the machine gains nothing by it and is not
+ * asked to: against f64, a token alone against the batch, odd widths, thread counts, experts. */
 #include "ops/weight.h"
 
 #include "base/cpu.h"

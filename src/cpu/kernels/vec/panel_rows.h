@@ -5,7 +5,7 @@
 #include "cpu/kernels/vec/transpose.h"
 
 /* Sixteen bytes of every fourth row. */
-static inline vu load_quads(const uint8_t *p, int64_t step)
+static inline __attribute__((always_inline)) vu load_quads(const uint8_t *p, int64_t step)
 {
 #if KL_LANES == 16
     __m512i x = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)p));
@@ -19,7 +19,7 @@ static inline vu load_quads(const uint8_t *p, int64_t step)
 }
 
 /* x[j] holds bytes 4j .. 4j + 3 of KL_LANES rows from p on, row_bytes apart. */
-static inline void load_rows16(vu x[4], const uint8_t *p, int64_t row_bytes)
+static inline __attribute__((always_inline)) void load_rows16(vu x[4], const uint8_t *p, int64_t row_bytes)
 {
     vf quad[4];
     for (int i = 0; i < 4; i++)

@@ -6,6 +6,9 @@
 #include "tensor/quant/block.h"
 #include "tensor/quant/levels.h"
 
+/* Out of line, vectors would go through memory. */
+#define INLINE static inline __attribute__((always_inline))
+
 enum {
     ROWS = KL__PANEL,
     LINE = 4 * KL__PANEL, /* bytes of q for four numbers of all rows */
@@ -32,13 +35,13 @@ struct head {
 /* --------------------------------------------------------------------------------------------------- loading -- */
 
 /* Bytes at .. at + 15 of all rows of the part: x[j] holds bytes 4j .. 4j + 3, a row in each lane. */
-static inline void load16(vu x[4], struct part p, int64_t at)
+INLINE void load16(vu x[4], struct part p, int64_t at)
 {
     load_rows16(x, p.from + at, p.row_bytes);
 }
 
 /* Four bytes, or two, of all rows: little-endian, a row in each lane. */
-static inline vu load4(struct part p, int64_t at)
+INLINE vu load4(struct part p, int64_t at)
 {
     uint32_t lane[KL_LANES];
     for (int i = 0; i < KL_LANES; i++)
@@ -48,7 +51,7 @@ static inline vu load4(struct part p, int64_t at)
     return x;
 }
 
-static inline vu load2(struct part p, int64_t at)
+INLINE vu load2(struct part p, int64_t at)
 {
     uint16_t lane[KL_LANES];
     for (int i = 0; i < KL_LANES; i++)
@@ -61,7 +64,7 @@ static inline vu load2(struct part p, int64_t at)
 /* Two or four bytes at p of each row, by small moves: those pass on other ports than the vectors' work, which is why
  * compilers must not make vectors of them.  A vector loaded right after would have to wait until all stores have left
  * for the cache; so this is done AHEAD of use. */
-static inline void put_halves_aside(volatile uint16_t *to, const uint8_t *p, int64_t step)
+INLINE void put_halves_aside(volatile uint16_t *to, const uint8_t *p, int64_t step)
 {
 #pragma GCC unroll 4
     for (int i = 0; i < KL_LANES; i += 4, p += 4 * step) {
@@ -72,7 +75,7 @@ static inline void put_halves_aside(volatile uint16_t *to, const uint8_t *p, int
     }
 }
 
-static inline void put_words_aside(volatile uint32_t *to, const uint8_t *p, int64_t step)
+INLINE void put_words_aside(volatile uint32_t *to, const uint8_t *p, int64_t step)
 {
 #pragma GCC unroll 4
     for (int i = 0; i < KL_LANES; i += 4, p += 4 * step) {
@@ -84,12 +87,12 @@ static inline void put_words_aside(volatile uint32_t *to, const uint8_t *p, int6
 }
 
 /* What has been put aside of this block. */
-static inline vh halves(struct part p)
+INLINE vh halves(struct part p)
 {
     return *(const vh_at *)p.head->half;
 }
 
-static inline vu words(struct part p, int which)
+INLINE vu words(struct part p, int which)
 {
     vu x;
     __builtin_memcpy(&x, p.head->word[which], sizeof x);
@@ -98,45 +101,45 @@ static inline vu words(struct part p, int which)
 
 /* ------------------------------------------------------------------------------------------------- small parts -- */
 
-static inline void put(struct part p, int line, vu x)
+INLINE void put(struct part p, int line, vu x)
 {
     __builtin_memcpy(p.q + line * LINE, &x, sizeof x);
 }
 
-static inline void put_scale(struct part p, int group, vf scale)
+INLINE void put_scale(struct part p, int group, vf scale)
 {
     __builtin_memcpy(p.scale + group * ROWS, &scale, sizeof scale);
 }
 
-static inline void put_low(struct part p, int group, vf low)
+INLINE void put_low(struct part p, int group, vf low)
 {
     __builtin_memcpy(p.low + group * ROWS, &low, sizeof low);
 }
 
-static inline vu low_nibbles(vu x)
+INLINE vu low_nibbles(vu x)
 {
     return x & 0x0f0f0f0f;
 }
 
-static inline vu high_nibbles(vu x)
+INLINE vu high_nibbles(vu x)
 {
     return x >> 4 & 0x0f0f0f0f;
 }
 
 /* Byte i of each lane as a number. */
-static inline vf byte_of(vu x, int i)
+INLINE vf byte_of(vu x, int i)
 {
     return __builtin_convertvector((vi)(x >> 8 * i & 0xff), vf);
 }
 
 /* x, up by n bits or, where n is negative, down. */
-static inline vu moved(vu x, const int n)
+INLINE vu moved(vu x, const int n)
 {
     return n >= 0 ? x << n : x >> -n;
 }
 
 /* Bits 4j .. 4j + 3 of each lane become bit 4 of its four bytes. */
-static inline vu fifth_bits(vu h, const int j)
+INLINE vu fifth_bits(vu h, const int j)
 {
     typedef uint8_t vb __attribute__((vector_size(4 * KL_LANES)));
     const uint8_t at = (uint8_t)(j / 2); /* the byte they are in goes to all four */
@@ -151,7 +154,7 @@ static inline vu fifth_bits(vu h, const int j)
 }
 
 /* One of 16 bytes for each byte, which is below 16. */
-static inline vu look_up(const int8_t *table, int offset, vu x)
+INLINE vu look_up(const int8_t *table, int offset, vu x)
 {
     int8_t byte[16];
     for (int i = 0; i < 16; i++)
@@ -166,7 +169,7 @@ static inline vu look_up(const int8_t *table, int offset, vu x)
 
 /* ------------------------------------------------------------------------------------------- blocks of 32 -- */
 
-static inline void q8_0(struct part p)
+INLINE void q8_0(struct part p)
 {
     put_scale(p, 0, f32_of_half(halves(p)));
     for (int i = 0; i < 2; i++) {
@@ -177,7 +180,7 @@ static inline void q8_0(struct part p)
     }
 }
 
-static inline void q4_0(struct part p)
+INLINE void q4_0(struct part p)
 {
     vu x[4];
     put_scale(p, 0, f32_of_half(halves(p)));
@@ -188,13 +191,13 @@ static inline void q4_0(struct part p)
     }
 }
 
-static inline void scale_and_low(struct part p)
+INLINE void scale_and_low(struct part p)
 {
     put_scale(p, 0, half(words(p, 0)));
     put_low(p, 0, -half(words(p, 0) >> 16));
 }
 
-static inline void q4_1(struct part p)
+INLINE void q4_1(struct part p)
 {
     vu x[4];
     scale_and_low(p);
@@ -206,7 +209,7 @@ static inline void q4_1(struct part p)
 }
 
 /* Nibbles at `at`; their fifth bits are word number 1. */
-static inline void five_bits(struct part p, int64_t at)
+INLINE void five_bits(struct part p, int64_t at)
 {
     vu x[4], h = words(p, 1);
     load16(x, p, at);
@@ -216,19 +219,19 @@ static inline void five_bits(struct part p, int64_t at)
     }
 }
 
-static inline void q5_0(struct part p)
+INLINE void q5_0(struct part p)
 {
     put_scale(p, 0, f32_of_half(halves(p)));
     five_bits(p, 6);
 }
 
-static inline void q5_1(struct part p)
+INLINE void q5_1(struct part p)
 {
     scale_and_low(p);
     five_bits(p, 8);
 }
 
-static inline void nibble_levels(struct part p, int line, int64_t at, const int8_t *level, int offset)
+INLINE void nibble_levels(struct part p, int line, int64_t at, const int8_t *level, int offset)
 {
     vu x[4];
     load16(x, p, at);
@@ -238,13 +241,13 @@ static inline void nibble_levels(struct part p, int line, int64_t at, const int8
     }
 }
 
-static inline void iq4_nl(struct part p)
+INLINE void iq4_nl(struct part p)
 {
     put_scale(p, 0, f32_of_half(halves(p)));
     nibble_levels(p, 0, 2, kl__iq4_level, 128);
 }
 
-static inline void mxfp4(struct part p)
+INLINE void mxfp4(struct part p)
 {
     /* kl__mxfp4_half_scale */
     vu e = __builtin_convertvector(halves(p), vu) & 0xff;
@@ -256,7 +259,7 @@ static inline void mxfp4(struct part p)
 /* ------------------------------------------------------------------------------------------- blocks of 256 -- */
 
 /* Scales and minima of the 16 bytes in front of Q4_K and Q5_K (tensor/quant/k_scales.h). */
-static inline void k_scales(struct part p)
+INLINE void k_scales(struct part p)
 {
     vu x[4];
     load16(x, p, 0);
@@ -269,7 +272,7 @@ static inline void k_scales(struct part p)
     }
 }
 
-static inline void q4_k(struct part p)
+INLINE void q4_k(struct part p)
 {
     k_scales(p);
     for (int i = 0; i < 8; i++) {
@@ -283,7 +286,7 @@ static inline void q4_k(struct part p)
     }
 }
 
-static inline void q5_k(struct part p)
+INLINE void q5_k(struct part p)
 {
     k_scales(p);
     vu h[8];
@@ -302,7 +305,7 @@ static inline void q5_k(struct part p)
 }
 
 /* 128 numbers: 64 bytes of nibbles at `ql`, 32 bytes of pairs of bits at `qh`. */
-static inline void q6_k_half(struct part p, int line, int64_t ql, int64_t qh)
+INLINE void q6_k_half(struct part p, int line, int64_t ql, int64_t qh)
 {
     for (int i = 0; i < 2; i++) {
         vu h[4], x[4], y[4];
@@ -319,7 +322,7 @@ static inline void q6_k_half(struct part p, int line, int64_t ql, int64_t qh)
     }
 }
 
-static inline void q6_k(struct part p)
+INLINE void q6_k(struct part p)
 {
     vu x[4];
     vf d = half(load2(p, 208));
@@ -331,7 +334,7 @@ static inline void q6_k(struct part p)
 }
 
 /* 128 numbers of two bits from 32 bytes; with `high`, bit `bit` of 32 bytes h is the third. */
-static inline void pairs(struct part p, int line, int64_t at, const vu *h, int bit)
+INLINE void pairs(struct part p, int line, int64_t at, const vu *h, int bit)
 {
     for (int i = 0; i < 2; i++) {
         vu x[4];
@@ -344,7 +347,7 @@ static inline void pairs(struct part p, int line, int64_t at, const vu *h, int b
     }
 }
 
-static inline void q2_k(struct part p)
+INLINE void q2_k(struct part p)
 {
     vu x[4], both = load4(p, 80);
     vf d = half(both), dmin = half(both >> 16);
@@ -357,7 +360,7 @@ static inline void q2_k(struct part p)
     pairs(p, 32, 48, NULL, 0);
 }
 
-static inline void q3_k(struct part p)
+INLINE void q3_k(struct part p)
 {
     vu h[8], a = load4(p, 96), b = load4(p, 100), c = load4(p, 104);
     vu scale[4] = {low_nibbles(a) | (c & 0x03030303) << 4, low_nibbles(b) | (c >> 2 & 0x03030303) << 4,
@@ -371,7 +374,7 @@ static inline void q3_k(struct part p)
     pairs(p, 32, 64, h, 4);
 }
 
-static inline void iq4_xs(struct part p)
+INLINE void iq4_xs(struct part p)
 {
     vu first = load4(p, 0), low = load4(p, 4), high = first >> 16;
     vf d = half(first);
@@ -386,7 +389,7 @@ static inline void iq4_xs(struct part p)
 
 typedef void block_fn(struct part p);
 
-static inline struct part part_of(struct part whole, int row, int64_t row_bytes)
+INLINE struct part part_of(struct part whole, int row, int64_t row_bytes)
 {
     whole.from += row * whole.row_bytes;
     whole.q += 4 * row;
@@ -397,7 +400,7 @@ static inline struct part part_of(struct part whole, int row, int64_t row_bytes)
 }
 
 /* What comes after a block; fetches as much of what is ahead as the block had. */
-static inline struct part next_of(struct part p, int bytes, int n, int n_group)
+INLINE struct part next_of(struct part p, int bytes, int n, int n_group)
 {
     for (int i = 0; i < KL_LANES * bytes; i += 64)
         __builtin_prefetch(p.ahead + i, 0, 2);
@@ -410,7 +413,7 @@ static inline struct part next_of(struct part p, int bytes, int n, int n_group)
 }
 
 /* Blocks of 256 numbers in `bytes`: all blocks of some rows after each other. */
-static inline __attribute__((always_inline)) void large(block_fn *block, struct part whole, const int bytes,
+INLINE void large(block_fn *block, struct part whole, const int bytes,
                                                         const int n_group, int64_t n_block)
 {
     for (int row = 0; row < ROWS; row += KL_LANES) {
@@ -426,7 +429,7 @@ struct aside {
     int word[2];
 };
 
-static inline void put_aside(struct head *to, const uint8_t *p, int64_t step, const struct aside aside)
+INLINE void put_aside(struct head *to, const uint8_t *p, int64_t step, const struct aside aside)
 {
     if (aside.halves)
         put_halves_aside(to->half, p, step);
@@ -436,7 +439,7 @@ static inline void put_aside(struct head *to, const uint8_t *p, int64_t step, co
 }
 
 /* Blocks of 32 numbers. */
-static inline __attribute__((always_inline)) void small(block_fn *block, struct part whole, const int bytes,
+INLINE void small(block_fn *block, struct part whole, const int bytes,
                                                         const struct aside aside, int64_t n_block)
 {
     struct head head[RING];
