@@ -98,6 +98,17 @@ const char *ka_compiler(void)
 #endif
 }
 
+double ka_resident_bytes(void)
+{
+    long long whole, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f || fscanf(f, "%lld %lld", &whole, &resident) != 2)
+        resident = 0;
+    if (f)
+        fclose(f);
+    return (double)resident * (double)sysconf(_SC_PAGESIZE);
+}
+
 double ka_seconds(void)
 {
     struct timespec now;

@@ -22,6 +22,9 @@ void ka_machine_json(struct ka_json *j, const struct ka_machine *machine);
 /** The compiler that built this program. */
 const char *ka_compiler(void);
 
+/** Bytes of memory that this process has now; 0: not known. */
+double ka_resident_bytes(void);
+
 /** Seconds of a clock that only goes forward. */
 double ka_seconds(void);
 

@@ -1,0 +1,136 @@
+# klinear train: runs, goes on to the bit however it ended, says what is wrong with recipes and data, and ends with a
+# model that runs.
+. "$(dirname "$0")/lib.sh"
+
+cd "$scratch" || exit 1
+for i in $(seq 200); do
+    printf 'Once %s sailors went to sea, to see what they could see, see, see.\n----\n' "$i"
+done >text
+"$klinear" train tokenizer -o tok --vocab 300 --separator ---- text 2>/dev/null
+"$klinear" train data --tokenizer tok --separator ---- -o a.kl --held v.kl --hold 10 text 2>/dev/null
+cat >mini.json <<'END'
+{"architectures": ["KimiLinearForCausalLM"], "model_type": "kimi_linear", "hidden_act": "silu", "num_hidden_layers": 2,
+ "vocab_size": 300, "hidden_size": 64, "rms_norm_eps": 1e-05, "num_attention_heads": 2, "kv_lora_rank": 32,
+ "qk_nope_head_dim": 32, "qk_rope_head_dim": 0, "v_head_dim": 32, "mla_use_nope": true, "intermediate_size": 64,
+ "num_experts": 4, "num_experts_per_token": 2, "num_shared_experts": 1, "moe_intermediate_size": 32,
+ "first_k_dense_replace": 1, "routed_scaling_factor": 1.0,
+ "linear_attn_config": {"num_heads": 2, "head_dim": 32, "short_conv_kernel_size": 4, "kda_layers": [1],
+                        "full_attn_layers": [2]}}
+END
+cat >recipe <<'END'
+# a run of seconds
+model = mini.json
+tokenizer = tok
+data = a.kl 2      # a remark
+data = v.kl
+valid = v.kl
+output = parts
+steps = 8
+batch = 128
+pass = 64
+length = 32
+optimiser = adamw
+lr = 0.003
+warmup = 2
+decay = 2
+valid-every = 4
+valid-rows = 4
+save-every = 2
+keep = 2
+sample-every = 8
+sample-tokens = 5
+type = q4_0
+threads = 1
+END
+
+run train
+expect_refused "klinear train: by which recipe? Name a file"
+run train recipe --set lr=fast
+expect_code 2
+expect_in_err '--lr is "fast"'
+run train recipe --set batch=100
+expect_refused "klinear train: batch is no multiple of pass"
+run train recipe --set "steps 5"
+expect_refused 'klinear train: --set:1: "steps 5" is not KEY = VALUE'
+run train recipe --set valid=none
+expect_code 1
+expect_in_err "none"
+head -c 300 a.kl >cut.kl
+run train recipe --set data=cut.kl
+expect_code 1
+expect_in_err "cut.kl: has 300 bytes, which is not what"
+[ ! -e parts ] || fail "expected no folder after a failure"
+
+run train recipe --print --set lr=0.01
+expect_code 0
+expect_in_out "lr            = 0.01 "
+expect_in_out "clip          = 1 "
+cp "$out" printed
+run train printed --print
+cmp -s "$out" printed || fail "expected a printed recipe to say the same when it is read"
+
+# What is foretold, within a tenth of what it takes.
+run train recipe --dry-run
+expect_code 0
+foretold=$(sed -n 's/^memory: \([0-9.]*\) MiB/\1/p' "$out")
+[ -n "$foretold" ] || fail "expected a number of MiB"
+
+# Without a break.
+run train recipe --set output=whole
+expect_code 0
+expect_in_err "wrote whole/model-8, whole/model-8-q4_0.gguf and whole/loss.svg"
+[ "$(wc -l <whole/log.csv)" = 9 ] || fail "expected a heading and 8 rows"
+[ "$(ls whole/*.training | tr '\n' ' ')" = "whole/best.training whole/step-000000006.training whole/step-000000008.training " ] ||
+    fail "expected the last two checkpoints, and the best"
+awk -F, 'NR == 2 { a = $3 } NR == 9 { exit !($3 < a - 0.5) }' whole/log.csv || fail "expected the loss to fall"
+grep -q "after step 8" whole/samples.txt || fail "expected a sample"
+run run -m whole/model-8-q4_0.gguf --raw -p Once -n 5
+expect_code 0
+
+# In parts: some that end by themselves, one that is killed in the middle.
+same() {
+    cut -d, -f1-10 whole/log.csv >rows-1
+    cut -d, -f1-10 "$1/log.csv" >rows-2
+    cmp -s rows-1 rows-2 || fail "expected the same rows in $1/log.csv"
+    cmp -s whole/model-8/model.safetensors "$1/model-8/model.safetensors" || fail "expected the same model in $1"
+}
+run train recipe --stop 3 # the checkpoint is that of step 2: step 3 comes again
+run train recipe --stop 3 --set threads=2
+expect_in_err "going on after step 2"
+run train recipe
+expect_in_err "going on after step 4"
+same parts
+
+"$klinear" train recipe --set output=killed --set save-every=1 2>/dev/null &
+child=$!
+while [ ! -e killed/step-000000003.training ] && kill -0 $child 2>/dev/null; do :; done
+kill -9 $child 2>/dev/null
+wait $child 2>/dev/null
+printf '4,512,broken' >>killed/log.csv
+run train recipe --set output=killed --set save-every=1
+expect_code 0
+same killed
+
+# A checkpoint that is damaged is named, and the one before it taken.
+cp -r whole torn
+printf 'x' | dd of=torn/step-000000008.training bs=1 seek=5000 conv=notrunc 2>/dev/null
+run train recipe --set output=torn
+expect_code 0
+expect_in_err "torn/step-000000008.training: is damaged"
+expect_in_err "going on after step 6"
+same torn
+
+# A full disk, here a folder that cannot hold the next checkpoint: nothing that was saved is lost.
+mkdir -p full
+"$klinear" train recipe --set output=full --stop 2 2>/dev/null
+mkdir full/step-000000004.training
+run train recipe --set output=full
+expect_code 1
+expect_in_err "step-000000004.training"
+[ -s full/step-000000002.training ] || fail "expected the checkpoint before"
+
+run train plot -o p.svg whole parts
+expect_code 0
+grep -q '<polyline' p.svg || fail "expected a curve"
+run train plot -o p.svg tok
+expect_code 1
