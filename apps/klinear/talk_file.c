@@ -1,5 +1,5 @@
-/* "klineart", u32 version, u64 seed, u64 drawn, u8 cut, u32 pending, i32 ids, u32 turns, and of each u8 role, u64 bytes,
- * text; little-endian. */
+/* "klineart", u32 version, u64 seed, u64 drawn, u8 cut, u32 pending, i32 ids, u32 turns, and of each u8 role,
+ * u64 bytes, text; little-endian. */
 #include "talk_file.h"
 
 #include "base/error.h"

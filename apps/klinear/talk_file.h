@@ -1,4 +1,4 @@
-/** What a session file holds besides the session when it is a conversation's: bytes, read as if a stranger wrote them. */
+/** What a session file holds besides the session when it is a conversation's: bytes, read as a stranger's. */
 #ifndef KA_TALK_FILE_H
 #define KA_TALK_FILE_H
 

@@ -4,7 +4,7 @@ model=$scratch/tiny
 made "$model" --layers 2 --ratio 1 --hidden 64
 
 cat >"$scratch/expected.py" <<'END'
-"""Perplexity, nats and KL as klinear reports them, from the definitions.   expected.py TOOLS MODEL REPORT WINDOW STRIDE"""
+"""What klinear reports, from the definitions.   expected.py TOOLS MODEL REPORT WINDOW STRIDE IDS"""
 import json, sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
