@@ -217,8 +217,12 @@ static void print_text(struct work *w)
 
 static enum ka_exit run(const void *settings, int n_word, char **words)
 {
-    (void)n_word, (void)words;
-    const struct settings *s = settings;
+    struct settings own = *(const struct settings *)settings, *s = &own;
+    if (n_word && s->file) {
+        ka_complain(&ka_verb_perplexity, "--file and \"%s\" are two texts", words[0]);
+        return KA_USAGE;
+    }
+    s->file = n_word ? words[0] : s->file;
     if (s->file && s->tokens_file) {
         ka_complain(&ka_verb_perplexity, "--file and --tokens-file exclude each other");
         return KA_USAGE;
@@ -298,12 +302,13 @@ static const struct settings defaults = {.choice = {.isa = 3}, .window = 2048};
 const struct ka_verb ka_verb_perplexity = {
     .name = "perplexity",
     .summary = "how well a model foresees a text",
-    .usage = "[-m MODEL] [--file FILE] [options]",
+    .usage = "[-m MODEL] [options] [FILE]",
     .text = "Reads a text in windows that overlap and reports the perplexity of the tokens that count: of the first\n"
             "window all but the first token, of every other its last --stride.  Also bits a byte, which models\n"
             "with other tokens can be compared by, and the divergence from another run.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,
+    .max_words = 1,
     .run = run,
 };

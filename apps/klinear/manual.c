@@ -100,5 +100,15 @@ void ka_print_man_page(FILE *out)
     const struct ka_verb *verb;
     for (int i = 0; (verb = ka_verb_at(i)); i++)
         put_verb(out, verb);
-    fputs(".SH EXIT STATUS\n0 fine, 1 failed, 2 wrong usage.\n", out);
+    fputs(
+        ".SH EXIT STATUS\n0 fine, 1 failed, 2 wrong usage.\n"
+        ".SH ENVIRONMENT\n"
+        ".TP\n.B KLINEAR_MODELS\nwhere the model lies that is used when none is named\n"
+        ".TP\n.B XDG_STATE_HOME\nwhere the history of \\fBchat\\fR is kept, in klinear/history; by default\n"
+        "in ~/.local/state\n"
+        ".TP\n.B TERM\nprogress is shown on a terminal that is not dumb\n"
+        ".SH FILES\n"
+        "A session file (\\fBrun \\-\\-save\\-session\\fR, \\fB/save\\fR in a chat) holds what a model remembers of a\n"
+        "text, and for a conversation its turns.  It belongs to the model that wrote it; both verbs read it.\n",
+        out);
 }

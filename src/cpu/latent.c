@@ -79,9 +79,12 @@ struct kl__slab kl__slab_size(const struct kl__latent *x, int64_t seq, int64_t n
     static const int64_t bytes = 8 << 20;
     int64_t n_key = kl__attention_seq(&x->attention, seq).n_key;
     struct kl__slab s = {.seq = seq, .n_row = n_key < KL__FLASH_SPAN_1 ? n_key : KL__FLASH_SPAN_1};
-    int64_t per_head = n_copy * s.n_row * (kl__latent_key(x) + x->n_v) * (int64_t)sizeof(float);
+    int64_t per_row = n_copy * (kl__latent_key(x) + x->n_v) * (int64_t)sizeof(float), per_head = per_row * s.n_row;
     int64_t fit = per_head > 0 ? bytes / per_head : x->n_head;
     s.n_head = fit < 1 ? 1 : fit < x->n_head ? fit : x->n_head;
+    s.reserve = s.n_head * s.n_row;
+    if (s.n_head < x->n_head && s.reserve < bytes / per_row)
+        s.reserve = bytes / per_row;
     return s;
 }
 

@@ -47,7 +47,8 @@ void kl__latent_carve(struct kl__latent_scratch *scratch, struct kl__carver *c, 
 struct kl__slab {
     int64_t seq, first, n;
     int64_t first_head, n_head;
-    int64_t n_row; /* that there is room for */
+    int64_t n_row;   /* that there is room for */
+    int64_t reserve; /* rows of all heads to lend memory for: n_head n_row, or more, so that no shorter cache needs more */
     float *k, *v;  /* [n_head][n_row][n_nope + n_rope], [n_head][n_row][n_v] */
 };
 

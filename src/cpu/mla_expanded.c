@@ -57,7 +57,7 @@ static struct job begin_sequence(const kl_backend *be, const struct kl__latent *
     job.thread_bytes = one.bytes;
     kl__flash_carve_part(&(struct kl__flash_part){0}, &part, KL__FLASH_ROWS, x->n_v);
     job.part_bytes = part.bytes;
-    size_t rows = (size_t)(job.slab.n_head * job.slab.n_row);
+    size_t rows = (size_t)job.slab.reserve;
     job.slab.k = kl__carve(c, rows * (size_t)kl__latent_key(x), sizeof(float));
     job.slab.v = kl__carve(c, rows * (size_t)x->n_v, sizeof(float));
     job.scratch = kl__carve(c, (size_t)kl_pool_threads(be->pool), job.thread_bytes);

@@ -98,14 +98,15 @@ kl_status kl__net_head(const struct kl__net *net, const struct kl__lent *lent, c
 /* A position far out: the workspace of attention no longer grows there. */
 enum { FAR = 1 << 20 };
 
-/* Measures a walk of one sequence.  Nothing behind the pointers is touched: they only have to be there. */
+/* Measures a walk of one sequence.  Nothing behind the pointers is touched: they only have to be there, and the cache
+ * apart from the stage, or else operators refuse the overlap and need nothing. */
 static void measure(struct kl__need *need, const struct kl__net *net, int n_token, kl_cache_type type, bool decode,
                     int64_t position)
 {
-    char *const nowhere = (char *)(uintptr_t)KL_ALIGN;
+    char *const nowhere = (char *)(uintptr_t)KL_ALIGN, *const elsewhere = (char *)((uintptr_t)1 << 40);
     struct kl__seq seq = {.fixed = nowhere, .position = position, .n_token = n_token, .decode = decode};
     struct kl__batch b = {.n_token = n_token, .seq = &seq, .n_seq = 1};
-    b.cache = (struct kl__cache){nowhere, 1, kl__page_bytes(&net->c, type), type};
+    b.cache = (struct kl__cache){elsewhere, 1, kl__page_bytes(&net->c, type), type};
     struct kl__walk w = walk_of(net, &b, nowhere, (kl_workspace){0}, NULL);
     w.measure = &need->work_bytes;
     size_t most = w.stage.bytes;
@@ -129,7 +130,7 @@ static void measure(struct kl__need *need, const struct kl__net *net, int n_toke
 struct kl__need kl__net_need(const struct kl__net *net, int n_token, kl_cache_type type)
 {
     struct kl__need need = {0, 0};
-    const int tokens[] = {n_token, 1, KL_PAGE_TOKENS - 1, 2 * KL_PAGE_TOKENS - 1};
+    const int tokens[] = {n_token, 1, 8, 16, 32, KL_PAGE_TOKENS - 1, 2 * KL_PAGE_TOKENS - 1};
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
         for (int decode = 0; decode < 2; decode++)
             if (tokens[i] <= n_token) {

@@ -93,6 +93,10 @@ perplexity --window 10 --stride 10
 expect_refused "klinear perplexity: --stride is 10, expected less than the 10 tokens of a window"
 perplexity --window 1
 expect_refused "klinear perplexity: --stride is 0, expected less than the 1 tokens of a window"
+perplexity "$scratch/text" --limit 30
+expect_code 0
+perplexity a --file b
+expect_refused 'klinear perplexity: --file and "a" are two texts'
 perplexity --file a --tokens-file b
 expect_refused "klinear perplexity: --file and --tokens-file exclude each other"
 
