@@ -29,7 +29,7 @@ struct kl__kda_chunk_bwd {
 static inline size_t kl__kda_bwd_scratch(int n, ptrdiff_t ld, int n_slab)
 {
     size_t rows = (size_t)(n + KL_SLAB - 1) / KL_SLAB * KL_SLAB;
-    return 7 * rows * (size_t)n_slab * KL_SLAB + (size_t)ld * KL_SLAB;
+    return 6 * rows * (size_t)n_slab * KL_SLAB + ((size_t)ld + rows) * KL_SLAB;
 }
 
 /** Backward of kl__kda_slabs_fn for all slabs of a head: S [n_slab][K][KL_SLAB] is the state before the chunk, e what

@@ -1,39 +1,42 @@
 /* The backward of a chunk on the slabs of a state.  Six matrix products, each with a tile of sums in registers:
  *
  *     lanes are value columns   ku D     what the later tokens want of the values, then du from the last token on
- *                               qd d_o, kd dv   added to D
- *     lanes are tokens          D u, S d_o, S du, u (d_o, du)   sums over value columns: here an element of a state (or
- *                               of u) is what is broadcast, and rows of u, d_o, du are turned into columns before
+ *                               qd d_o, kd (-dv)   added to D
+ *     lanes are tokens          D u, S d_o, S (-dv), u (d_o, -dv)   sums over value columns: here an element of a state
+ *                               (or of u) is what is broadcast, and rows of u, d_o, -dv are turned into columns before
  *
- * The results of the latter are turned back block by block. */
+ * The results of the latter are turned back block by block.  dv is kept with the sign and the factor beta that all its
+ * uses have. */
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/vec/pairs.h"
 #include "cpu/kernels/vec/tile.h"
 #include "cpu/kernels/vec/turn.h"
 
-enum { PANEL = 2 * KL_BLOCK }; /* tokens of d_o and as many of du, side by side */
+enum { PANEL = 2 * KL_BLOCK }; /* tokens of d_o and as many of -dv, side by side */
 
 /* How the scratch is cut.  Rows of tokens lie close together in it, which they do not in the tensors. */
 struct panels {
     ptrdiff_t n_column;
-    float *d_o, *u, *du, *dv; /* [tokens][n_column] */
-    float *u_turned;          /* [group of 16 tokens][n_column][16] */
-    float *dod_turned;        /* [group][n_column][PANEL] */
-    float *dgamma;            /* [ld][KL_LANES] sums not yet added up across lanes */
+    float *d_o, *u, *minus_dv; /* [tokens][n_column] */
+    float *u_turned;           /* [group of 16 tokens][n_column][16] */
+    float *dod_turned;         /* [group][n_column][PANEL] */
+    float *dgamma, *dbeta;     /* [ld][KL_LANES], [tokens][KL_LANES] sums not yet added up across lanes */
 };
 
-static struct panels cut_scratch(float *scratch, int n, int n_slab)
+static struct panels cut_scratch(float *scratch, int n, ptrdiff_t ld, int n_slab)
 {
     size_t rows = (size_t)(n + KL_BLOCK - 1) / KL_BLOCK * KL_BLOCK;
     struct panels p = {.n_column = (ptrdiff_t)n_slab * KL_SLAB};
     size_t panel = rows * (size_t)p.n_column;
     p.d_o = scratch;
     p.u = p.d_o + panel;
-    p.du = p.u + panel;
-    p.dv = p.du + panel;
-    p.u_turned = p.dv + panel;
+    p.minus_dv = p.u + panel;
+    p.u_turned = p.minus_dv + panel;
     p.dod_turned = p.u_turned + panel;
     p.dgamma = p.dod_turned + 2 * panel;
+    p.dbeta = p.dgamma + ld * KL_LANES;
+    for (ptrdiff_t i = 0; i < (ld + (ptrdiff_t)rows) * KL_LANES; i += KL_LANES)
+        vstore(p.dgamma + i, vset(0));
     return p;
 }
 
@@ -111,35 +114,60 @@ static void writes_from_adjoint(float *dku, const float *D, const struct kl__kda
         }
 }
 
-/* dqd_r = S d_o_r,  dkd_r = S du_r (its factor comes later). */
-static void reads_from_state(struct kl__kda_chunk_bwd *b, const float *S, const struct kl__kda_chunk *c,
-                             const struct panels *p)
+/* Columns of dod_turned that a rule needs: the ADD rule reads nothing before it writes. */
+INLINE int panel_width(kl_rule rule)
+{
+    return rule == KL_RULE_DELTA ? PANEL : KL_BLOCK;
+}
+
+/* Rows r < n of a block that is 0. */
+INLINE void clear_rows(float *to, ptrdiff_t ld, int n)
+{
+    for (int r = 0; r < n; r++)
+        for (int j = 0; j < KL_BLOCK; j += KL_LANES)
+            vstore(to + r * ld + j, vset(0));
+}
+
+/* dqd_r = S d_o_r,  dkd_r = -S dv_r. */
+static __attribute__((noinline)) void reads_from_state(struct kl__kda_chunk_bwd *b, const float *S, const struct kl__kda_chunk *c,
+                             const struct panels *p, kl_rule rule)
 {
     int n_slab = (int)(p->n_column / KL_SLAB);
     for (int t = 0; t < c->n; t += KL_BLOCK)
         for (int i = 0; i < c->ld; i += KL_BLOCK) {
             _Alignas(64) float block[KL_BLOCK][PANEL];
             int n = at_most(c->n - t, KL_BLOCK);
+            float *dkd = b->dkd + t * c->ld + i;
             kl__fetch_some(c->ahead);
             block_times_panel(block, S + (ptrdiff_t)i * KL_SLAB, KL_SLAB, (ptrdiff_t)c->K * KL_SLAB, n_slab,
-                              p->dod_turned + 2 * t * p->n_column, PANEL, at_most(c->K - i, KL_BLOCK), PANEL);
+                              p->dod_turned + 2 * t * p->n_column, PANEL, at_most(c->K - i, KL_BLOCK),
+                              panel_width(rule));
             store_turned(b->dqd + t * c->ld + i, c->ld, (const float(*)[PANEL])block, 0, n);
-            store_turned(b->dkd + t * c->ld + i, c->ld, (const float(*)[PANEL])block, KL_BLOCK, n);
+            if (rule == KL_RULE_DELTA)
+                store_turned(dkd, c->ld, (const float(*)[PANEL])block, KL_BLOCK, n);
+            else
+                clear_rows(dkd, c->ld, n);
         }
 }
 
-/* dP_ri = d_o_r . u_i, dA_ri = du_r . u_i (its factor comes later); blocks above the diagonal are left out. */
-static void pairs_of_tokens(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const struct panels *p)
+/* dP_ri = d_o_r . u_i, dA_ri = -dv_r . u_i; blocks above the diagonal are left out. */
+static __attribute__((noinline)) void pairs_of_tokens(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const struct panels *p,
+                            kl_rule rule)
 {
     int n_slab = (int)(p->n_column / KL_SLAB);
     for (int t = 0; t < c->n; t += KL_BLOCK)
         for (int i = 0; i <= t; i += KL_BLOCK) {
             _Alignas(64) float block[KL_BLOCK][PANEL];
             int n = at_most(c->n - t, KL_BLOCK);
+            float *dA = b->dA + t * KL_CHUNK_MAX + i;
             block_times_panel(block, p->u + i * p->n_column, p->n_column, KL_SLAB, n_slab,
-                              p->dod_turned + 2 * t * p->n_column, PANEL, at_most(c->n - i, KL_BLOCK), PANEL);
+                              p->dod_turned + 2 * t * p->n_column, PANEL, at_most(c->n - i, KL_BLOCK),
+                              panel_width(rule));
             store_turned(b->dP + t * KL_CHUNK_MAX + i, KL_CHUNK_MAX, (const float(*)[PANEL])block, 0, n);
-            store_turned(b->dA + t * KL_CHUNK_MAX + i, KL_CHUNK_MAX, (const float(*)[PANEL])block, KL_BLOCK, n);
+            if (rule == KL_RULE_DELTA)
+                store_turned(dA, KL_CHUNK_MAX, (const float(*)[PANEL])block, KL_BLOCK, n);
+            else
+                clear_rows(dA, KL_CHUNK_MAX, n);
         }
 }
 
@@ -147,7 +175,7 @@ static void pairs_of_tokens(struct kl__kda_chunk_bwd *b, const struct kl__kda_ch
 
 /* acc[i] += P_ri d_o_r - A_ri dv_r: what token r wants of the tokens t0 + i, i < n_row. */
 INLINE void add_later_token(vf acc[KL_TILE][2], const struct kl__kda_chunk *c, int r, int t0, const vf d_o[2],
-                            const vf dv[2], int n_row, kl_rule rule, int n_vec)
+                            const vf minus_dv[2], int n_row, kl_rule rule, int n_vec)
 {
 #pragma GCC unroll 8
     for (int i = 0; i < n_row; i++) {
@@ -157,28 +185,25 @@ INLINE void add_later_token(vf acc[KL_TILE][2], const struct kl__kda_chunk *c, i
         for (int j = 0; j < n_vec; j++) {
             acc[i][j] += p * d_o[j];
             if (rule == KL_RULE_DELTA)
-                acc[i][j] -= a * dv[j];
+                acc[i][j] += a * minus_dv[j];
         }
     }
 }
 
-/* As add_state, D being what it multiplies; on the way, dgamma_i += D_i . S_i, lane by lane. */
-INLINE void add_adjoint(vf acc[KL_TILE][2], const struct kl__kda_chunk *c, const float *D, const float *S,
-                        float *dgamma, int n_vec)
+/* Channels `first` to before `end`: acc[r] += sum_i ku[r][i] D[i];  dgamma_i += D_i . S_i, lane by lane. */
+INLINE void add_channels_times_adjoint(vf acc[KL_TILE][2], const float *ku, ptrdiff_t ld, const float *D,
+                                       const float *S, float *dgamma, ptrdiff_t second, int first, int end, int n_vec)
 {
-    ptrdiff_t second = column_offset(c->K, n_vec - 1);
-    for (int i = 0; i < c->K; i++) {
+    for (int i = first; i < end; i++) {
         ptrdiff_t at = (ptrdiff_t)i * KL_SLAB;
         vf x0 = vload(D + at), x1 = vload(D + at + second), sum = vload(dgamma + i * KL_LANES);
-        if (i % FETCH_EVERY == 0)
-            kl__fetch_some(c->ahead);
         sum += x0 * vload(S + at);
         if (n_vec == 2)
             sum += x1 * vload(S + at + second);
         vstore(dgamma + i * KL_LANES, sum);
 #pragma GCC unroll 8
         for (int r = 0; r < KL_TILE; r++) {
-            vf f = vset(c->ku[r * c->ld + i]);
+            vf f = vset(ku[r * ld + i]);
             acc[r][0] += f * x0;
             if (n_vec == 2)
                 acc[r][1] += f * x1;
@@ -186,165 +211,166 @@ INLINE void add_adjoint(vf acc[KL_TILE][2], const struct kl__kda_chunk *c, const
     }
 }
 
-/* Tokens t0 + n_row - 1 down to t0 of a tile: acc is what the tokens after the tile and D want of them. */
-INLINE void finish_tile(vf acc[KL_TILE][2], float *dv_out, ptrdiff_t lddv, const struct panels *p, ptrdiff_t at,
-                        const struct kl__kda_chunk *c, int t0, int n_row, kl_rule rule, int n_vec)
+/* As add_state, with the group's part of dgamma. */
+INLINE void add_adjoint(vf acc[KL_TILE][2], const struct kl__kda_chunk *c, const float *D, const float *S,
+                        float *dgamma, int n_vec)
 {
-    ptrdiff_t ld = p->n_column;
+    const float *ku = c->ku;
+    ptrdiff_t ld = c->ld, second = column_offset(c->K, n_vec - 1);
+    int i = 0, K = c->K;
+    for (; i + FETCH_EVERY <= K; i += FETCH_EVERY) {
+        kl__fetch_some(c->ahead);
+        add_channels_times_adjoint(acc, ku, ld, D, S, dgamma, second, i, i + FETCH_EVERY, n_vec);
+    }
+    add_channels_times_adjoint(acc, ku, ld, D, S, dgamma, second, i, K, n_vec);
+}
+
+/* A group of columns from `at` on: the tokens' rows in it. */
+struct group {
+    ptrdiff_t ld, lde, lddv;
+    const float *d_o, *e;
+    float *minus_dv, *dv, *dbeta;
+};
+
+/* Tokens t0 + n_row - 1 down to t0 of a tile: acc is what the tokens after the tile and D want of them. */
+INLINE void finish_tile(vf acc[KL_TILE][2], const struct group *g, const struct kl__kda_chunk *c, int t0, int n_row,
+                        kl_rule rule, int n_vec)
+{
 #pragma GCC unroll 8
     for (int i = n_row - 1; i >= 0; i--) {
         int r = t0 + i;
-        vf x[2], y[2];
+        vf x[2], y[2], sum = vload(g->dbeta + r * KL_LANES), beta = vset(c->beta[r]);
         for (int j = 0; j < n_vec; j++) {
-            x[j] = vload(p->d_o + r * ld + at + j * KL_LANES);
+            x[j] = vload(g->d_o + r * g->ld + j * KL_LANES);
             acc[i][j] += vset(c->P[r * KL_CHUNK_MAX + r]) * x[j];
-            y[j] = c->beta[r] * acc[i][j];
-            vstore(p->du + r * ld + at + j * KL_LANES, acc[i][j]);
-            vstore(p->dv + r * ld + at + j * KL_LANES, y[j]);
-            vstore(dv_out + r * lddv + at + j * KL_LANES, y[j]);
+            y[j] = -beta * acc[i][j];
+            sum += acc[i][j] * vload(g->e + r * g->lde + j * KL_LANES);
+            vstore(g->minus_dv + r * g->ld + j * KL_LANES, y[j]);
+            vstore(g->dv + r * g->lddv + j * KL_LANES, -y[j]);
         }
+        vstore(g->dbeta + r * KL_LANES, sum);
         add_later_token(acc, c, r, t0, x, y, i, rule, n_vec);
     }
 }
 
-/* du and dv of the group of columns from `at` on, and its part of dgamma. */
-INLINE void value_columns(float *dv_out, ptrdiff_t lddv, const struct panels *p, ptrdiff_t at, const float *D,
-                          const float *S, const struct kl__kda_chunk *c, kl_rule rule, int n_vec)
+/* dv of a group of columns, and its part of dbeta and dgamma. */
+INLINE void value_columns(const struct group *g, float *dgamma, const float *D, const float *S,
+                          const struct kl__kda_chunk *c, kl_rule rule, int n_vec)
 {
-    D += at * c->K;
-    S += at * c->K;
     for (int t0 = (c->n - 1) / KL_TILE * KL_TILE; t0 >= 0; t0 -= KL_TILE) {
         vf acc[KL_TILE][2] = {0};
         if (t0 == 0)
-            add_adjoint(acc, c, D, S, p->dgamma, n_vec);
+            add_adjoint(acc, c, D, S, dgamma, n_vec);
         else
             add_state(acc, c->ku + t0 * c->ld, c->ld, D, c->K, c->ahead, n_vec);
         for (int r = t0 + KL_TILE; r < c->n; r++) {
             vf x[2], y[2];
             for (int j = 0; j < n_vec; j++) {
-                x[j] = vload(p->d_o + r * p->n_column + at + j * KL_LANES);
-                y[j] = vload(p->dv + r * p->n_column + at + j * KL_LANES);
+                x[j] = vload(g->d_o + r * g->ld + j * KL_LANES);
+                y[j] = vload(g->minus_dv + r * g->ld + j * KL_LANES);
             }
             add_later_token(acc, c, r, t0, x, y, KL_TILE, rule, n_vec);
         }
         if (c->n - t0 >= KL_TILE)
-            finish_tile(acc, dv_out, lddv, p, at, c, t0, KL_TILE, rule, n_vec);
+            finish_tile(acc, g, c, t0, KL_TILE, rule, n_vec);
         else
-            finish_tile(acc, dv_out, lddv, p, at, c, t0, c->n - t0, rule, n_vec);
+            finish_tile(acc, g, c, t0, c->n - t0, rule, n_vec);
     }
 }
 
-/* acc[i] -= sum_r a[r][i] x_r: add_outer with the other sign. */
-INLINE void subtract_outer(vf acc[KL_TILE][2], const float *a, ptrdiff_t lda, const float (*x)[2 * KL_LANES], int n,
-                           int rows, int n_vec)
-{
-    for (int r = 0; r < n; r++) {
-        vf x0 = vload(x[r]), x1 = vload(x[r] + (n_vec - 1) * KL_LANES);
-        for (int i = 0; i < rows; i++) {
-            vf f = vset(a[r * lda + i]);
-            acc[i][0] -= f * x0;
-            if (n_vec == 2)
-                acc[i][1] -= f * x1;
-        }
-    }
-}
+typedef float columns_t[2 * KL_LANES]; /* one token's values in a group of columns */
 
 /* `rows` channels from i on of one group of columns. */
-INLINE void update_channels(float *D, const struct kl__kda_chunk *c, int i, const float (*d_o)[2 * KL_LANES],
-                            const float (*dv)[2 * KL_LANES], kl_rule rule, int rows, int n_vec)
+INLINE void update_channels(float *D, const struct kl__kda_chunk *c, int i, const columns_t *d_o,
+                            const columns_t *minus_dv, kl_rule rule, int rows, int n_vec)
 {
     vf acc[KL_TILE][2];
     load_channels(acc, D, c->K, i, c->gamma, rows, n_vec);
     add_outer(acc, c->qd + i, c->ld, d_o, c->n, rows, n_vec);
     if (rule == KL_RULE_DELTA)
-        subtract_outer(acc, c->kd + i, c->ld, dv, c->n, rows, n_vec);
+        add_outer(acc, c->kd + i, c->ld, minus_dv, c->n, rows, n_vec);
     store_channels(D, acc, c->K, i, rows, n_vec);
 }
 
-/* The group of columns from `at` on. */
-INLINE void update_columns(float *D, const struct kl__kda_chunk *c, const struct panels *p, ptrdiff_t at, kl_rule rule,
-                           int n_vec)
+INLINE void update_columns(float *D, const struct group *g, const struct kl__kda_chunk *c, kl_rule rule, int n_vec)
 {
-    _Alignas(64) float x[KL_CHUNK_MAX][2 * KL_LANES], y[KL_CHUNK_MAX][2 * KL_LANES];
+    _Alignas(64) columns_t x[KL_CHUNK_MAX], y[KL_CHUNK_MAX];
     for (int r = 0; r < c->n; r++)
         for (int j = 0; j < n_vec; j++) {
-            vstore(x[r] + j * KL_LANES, vload(p->d_o + r * p->n_column + at + j * KL_LANES));
-            vstore(y[r] + j * KL_LANES, vload(p->dv + r * p->n_column + at + j * KL_LANES));
+            vstore(x[r] + j * KL_LANES, vload(g->d_o + r * g->ld + j * KL_LANES));
+            vstore(y[r] + j * KL_LANES, vload(g->minus_dv + r * g->ld + j * KL_LANES));
         }
-    D += at * c->K;
     int i = 0;
     for (; i + KL_TILE <= c->K; i += KL_TILE) {
         if (i % FETCH_EVERY == 0)
             kl__fetch_some(c->ahead);
-        update_channels(D, c, i, (const float(*)[2 * KL_LANES]) x, (const float(*)[2 * KL_LANES]) y, rule, KL_TILE,
-                        n_vec);
+        update_channels(D, c, i, (const columns_t *)x, (const columns_t *)y, rule, KL_TILE, n_vec);
     }
     for (; i < c->K; i++)
-        update_channels(D, c, i, (const float(*)[2 * KL_LANES]) x, (const float(*)[2 * KL_LANES]) y, rule, 1, n_vec);
+        update_channels(D, c, i, (const columns_t *)x, (const columns_t *)y, rule, 1, n_vec);
 }
 
 /* ---------------------------------------------------------------------------------------------- the whole -- */
 
-/* to[i] = sum of the lanes of vector i. */
-static void add_up(float *to, const float *from)
+/* to[i] = sum of the lanes of vector i, i < n. */
+static void add_up(float *to, const float *from, ptrdiff_t n)
 {
-    vf x[KL_LANES];
-    for (int i = 0; i < KL_LANES; i++)
-        x[i] = vload(from + i * KL_LANES);
-    vstore(to, sum_each(x));
+    for (ptrdiff_t i = 0; i < n; i += KL_LANES) {
+        vf x[KL_LANES];
+        for (int l = 0; l < KL_LANES; l++)
+            x[l] = vload(from + (i + l) * KL_LANES);
+        if (n - i >= KL_LANES)
+            vstore(to + i, sum_each(x));
+        else
+            vstore_part(to + i, sum_each(x), n - i);
+    }
 }
 
-/* dbeta_r; then dkd and dA get their factor -beta_r. */
-INLINE void finish_row(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, int r, const float *du,
-                       const float *e, ptrdiff_t n_column, kl_rule rule)
+static void copy_rows(const struct panels *p, const struct kl__kda_chunk *c, const float *e, ptrdiff_t lde,
+                      const float *d_o, ptrdiff_t lddo)
 {
-    vf sum = {0};
-    float *dkd = b->dkd + r * c->ld, *dA = b->dA + r * KL_CHUNK_MAX, factor = -c->beta[r];
-    for (ptrdiff_t j = 0; j < n_column; j += KL_LANES)
-        sum += vload(du + j) * vload(e + j);
-    b->dbeta[r] = vsum(sum);
-    for (ptrdiff_t j = 0; j < c->ld; j += KL_LANES)
-        vstore(dkd + j, rule == KL_RULE_DELTA ? factor * vload(dkd + j) : vset(0));
-    for (int i = 0; i < r; i++)
-        dA[i] = rule == KL_RULE_DELTA ? factor * dA[i] : 0;
+    for (int r = 0; r < c->n; r++) {
+        vf beta = vset(c->beta[r]);
+        for (ptrdiff_t j = 0; j < p->n_column; j += KL_LANES) {
+            vstore(p->d_o + r * p->n_column + j, vload(d_o + r * lddo + j));
+            vstore(p->u + r * p->n_column + j, beta * vload(e + r * lde + j));
+        }
+    }
+    for (int t = 0; t < c->n; t += KL_BLOCK) {
+        ptrdiff_t at = t * p->n_column;
+        turn_rows(p->u_turned + at, KL_BLOCK, p->u + at, p->n_column, c->n - t, p->n_column);
+        turn_rows(p->dod_turned + 2 * at, PANEL, p->d_o + at, p->n_column, c->n - t, p->n_column);
+    }
 }
 
 INLINE void run(float *D, struct kl__kda_chunk_bwd *b, float *dv, ptrdiff_t lddv, const float *S,
                 const struct kl__kda_chunk *c, const float *e, ptrdiff_t lde, const float *d_o, ptrdiff_t lddo,
                 int n_slab, kl_rule rule)
 {
-    struct panels p = cut_scratch(b->scratch, c->n, n_slab);
-    for (int r = 0; r < c->n; r++)
-        for (ptrdiff_t j = 0; j < p.n_column; j += KL_LANES) {
-            vstore(p.d_o + r * p.n_column + j, vload(d_o + r * lddo + j));
-            vstore(p.u + r * p.n_column + j, c->beta[r] * vload(e + r * lde + j));
-        }
-    for (int t = 0; t < c->n; t += KL_BLOCK) {
-        ptrdiff_t at = t * p.n_column;
-        turn_rows(p.u_turned + at, KL_BLOCK, p.u + at, p.n_column, c->n - t, p.n_column);
-        turn_rows(p.dod_turned + 2 * at, PANEL, p.d_o + at, p.n_column, c->n - t, p.n_column);
-    }
+    struct panels p = cut_scratch(b->scratch, c->n, c->ld, n_slab);
+    copy_rows(&p, c, e, lde, d_o, lddo);
     writes_from_adjoint(b->dku, D, c, &p);
-    for (ptrdiff_t i = 0; i < c->ld * KL_LANES; i += KL_LANES)
-        vstore(p.dgamma + i, vset(0));
-    ptrdiff_t at = 0;
-    for (; at + 2 * KL_LANES <= p.n_column; at += 2 * KL_LANES)
-        value_columns(dv, lddv, &p, at, D, S, c, rule, 2);
-    if (at < p.n_column)
-        value_columns(dv, lddv, &p, at, D, S, c, rule, 1);
-    for (ptrdiff_t i = 0; i < c->ld; i += KL_LANES)
-        add_up(b->dgamma + i, p.dgamma + i * KL_LANES);
-    for (int t = 0; t < c->n; t += KL_BLOCK)
-        turn_rows(p.dod_turned + 2 * t * p.n_column + KL_BLOCK, PANEL, p.du + t * p.n_column, p.n_column, c->n - t,
-                  p.n_column);
-    reads_from_state(b, S, c, &p);
-    pairs_of_tokens(b, c, &p);
-    for (at = 0; at + 2 * KL_LANES <= p.n_column; at += 2 * KL_LANES)
-        update_columns(D, c, &p, at, rule, 2);
-    if (at < p.n_column)
-        update_columns(D, c, &p, at, rule, 1);
-    for (int r = 0; r < c->n; r++)
-        finish_row(b, c, r, p.du + r * p.n_column, e + r * lde, p.n_column, rule);
+    for (ptrdiff_t at = 0; at < p.n_column; at += 2 * KL_LANES) {
+        struct group g = {p.n_column, lde, lddv, p.d_o + at, e + at, p.minus_dv + at, dv + at, p.dbeta};
+        if (at + 2 * KL_LANES <= p.n_column)
+            value_columns(&g, p.dgamma, D + at * c->K, S + at * c->K, c, rule, 2);
+        else /* an odd slab, where a vector is as wide as one */
+            value_columns(&g, p.dgamma, D + at * c->K, S + at * c->K, c, rule, 1);
+    }
+    for (int t = 0; rule == KL_RULE_DELTA && t < c->n; t += KL_BLOCK)
+        turn_rows(p.dod_turned + 2 * t * p.n_column + KL_BLOCK, PANEL, p.minus_dv + t * p.n_column, p.n_column,
+                  c->n - t, p.n_column);
+    reads_from_state(b, S, c, &p, rule);
+    pairs_of_tokens(b, c, &p, rule);
+    for (ptrdiff_t at = 0; at < p.n_column; at += 2 * KL_LANES) {
+        struct group g = {.ld = p.n_column, .d_o = p.d_o + at, .minus_dv = p.minus_dv + at};
+        if (at + 2 * KL_LANES <= p.n_column)
+            update_columns(D + at * c->K, &g, c, rule, 2);
+        else
+            update_columns(D + at * c->K, &g, c, rule, 1);
+    }
+    add_up(b->dgamma, p.dgamma, c->ld);
+    add_up(b->dbeta, p.dbeta, c->n);
 }
 
 void KL_VARIANT(kda_slabs_bwd)(float *D, struct kl__kda_chunk_bwd *b, float *dv, ptrdiff_t lddv, const float *S,
