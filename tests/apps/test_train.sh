@@ -80,7 +80,8 @@ run train recipe --set output=whole
 expect_code 0
 expect_in_err "wrote whole/model-8, whole/model-8-q4_0.gguf and whole/loss.svg"
 [ "$(wc -l <whole/log.csv)" = 9 ] || fail "expected a heading and 8 rows"
-[ "$(ls whole/*.training | tr '\n' ' ')" = "whole/best.training whole/step-000000006.training whole/step-000000008.training " ] ||
+files=$(cd whole && ls ./*.training | tr -d '\n')
+[ "$files" = ./best.training./step-000000006.training./step-000000008.training ] ||
     fail "expected the last two checkpoints, and the best"
 awk -F, 'NR == 2 { a = $3 } NR == 9 { exit !($3 < a - 0.5) }' whole/log.csv || fail "expected the loss to fall"
 grep -q "after step 8" whole/samples.txt || fail "expected a sample"
