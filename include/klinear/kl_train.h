@@ -142,8 +142,8 @@ KL_API kl_status kl_trainer_load(kl_trainer *trainer, const char *path, void *ex
 
 /** Writes the parameters as a model in Hugging Face layout: a new folder, or one that is empty, which appears when it
  *  is complete.  `tokenizer` (may be NULL) is a folder whose tiktoken.model, tokenizer_config.json and
- *  chat_template.jinja are copied into it.  `type`: f32 (NULL), bf16 or f16, of everything but rates and biases of decays.
- *  Other forms: kl_model_to_gguf, which reads the folder.
+ *  chat_template.jinja are copied into it.  `type`: f32 (NULL), bf16 or f16, of everything but rates and biases of
+ *  decays.  Other forms: kl_model_to_gguf, which reads the folder.
  *  Errors: KL_ERR_IO, KL_ERR_ARGUMENT (type), KL_ERR_NUMERIC, KL_ERR_UNSUPPORTED, KL_ERR_MEMORY.  [T: train/export] */
 KL_API kl_status kl_trainer_export(const kl_trainer *trainer, const char *folder, const char *tokenizer,
                                    const char *type, kl_error *err);
