@@ -3,6 +3,7 @@
 
     make_fuzz_seeds.py [OUT_DIR]
 """
+import base64
 import json
 import os
 import struct
@@ -63,7 +64,36 @@ EVERY_KIND = [("k%d" % k, k, v) for k, v in
                (STRING, "kimi-linear"), (U64, 1 << 63), (I64, -1), (F64, 0.5)]]
 ARRAYS = [("a%d" % k, ARRAY, (k, [0, 1])) for k in CODES] + [("as", ARRAY, (STRING, ["a", "", "\u0120the"]))]
 
+def spelled(byte):
+    """GPT-2's character for a byte."""
+    prints = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    return chr(byte if byte in prints else 256 + [b for b in range(256) if b not in prints].index(byte))
+
+
+SPECIAL = ["[BOS]", "[EOS]", "<|im_end|>", "<|im_user|>", "<|im_assistant|>"]
+TOKENS = [spelled(b) for b in range(256)] + ["ab", "\u0120the"] + SPECIAL
+VOCABULARY = [("tokenizer.ggml.model", STRING, "gpt2"), ("tokenizer.ggml.pre", STRING, "kimi-k2"),
+              ("tokenizer.ggml.tokens", ARRAY, (STRING, TOKENS)),
+              ("tokenizer.ggml.token_type", ARRAY, (I32, [1] * 258 + [3] * len(SPECIAL))),
+              ("tokenizer.chat_template", STRING, "<|im_user|>{{x}}<|im_end|>")]
+RANKS = b"".join(base64.b64encode(bytes([i])) + b" %d\n" % i for i in range(256))
+TOOLS = b'[{"type":"function","function":{"name":"f","parameters":{"b":[1.5,-0.0,1e300],"a":{"\\u00e9":null}}}}]'
+TEMPLATE = (b"<|im_system|>tool_declare<|im_middle|>{{ tools }}<|im_end|><|im_user|><|im_assistant|>"
+            b"<|tool_calls_section_begin|>## Return of")
+
 SEEDS = {
+    "tokenizer/gguf": b"\0" + gguf(VOCABULARY, []),
+    "tokenizer/ranks": b"\1" + RANKS,
+    "tokenizer/more": b"\2YWI= 256\r\n\nIHRoZQ== 257\n5Lit 258",
+    "tokenizer/config": b"\3" + json.dumps({"added_tokens_decoder": {
+        "256": {"content": "[BOS]", "special": True}, "267": {"content": "<|reserved_token_267|>"},
+        "512": {"content": "x"}}, "chat_template": [{"name": "default", "template": "<|im_end|>"}]}).encode(),
+    "tokenize/english": b"The quick brown fox can't 12345  \n\n jump, HELLOWorld!\r\n",
+    "tokenize/scripts": "\u4e2d\u6587\u304b\u306a \u0645\u0631 e\u0301A\u02b0B \U0001f600 \u2160\u3007 \u01c5'\u017f".encode(),
+    "tokenize/broken": b"a\xff\xe4\xb8b\xed\xa0\x80\xf0\x9f\x98 <|im_end|>[EOS]\xc3",
+    "chat/tools": TOOLS,
+    "chat/template": TEMPLATE,
+    "chat/answer": b"hi\x8b\x8df.g:0\x8e{}\x8f\x8c\x82",
     "gguf/kinds": gguf(EVERY_KIND + ARRAYS, []),
     "gguf/types": gguf([("general.alignment", U32, 8)],
                        [("t%d" % t, [BLOCKS[t][0], 2], t) for t in BLOCKS], alignment=8),

@@ -128,7 +128,7 @@ kl_status kl__json_next(struct kl__json_walk *w, struct kl__str *key, struct kl_
 kl_status kl__json_check_limits(struct kl__str text, const char *path, const char *what, kl_error *err)
 {
     struct extent e = {0};
-    if (text.bytes <= KL__JSON_BYTES)
+    if (text.bytes && text.bytes <= KL__JSON_BYTES)
         e = measure(text.at, text.at + text.bytes);
     if (text.bytes > KL__JSON_BYTES || e.depth > KL__JSON_DEPTH || e.n_value > KL__JSON_VALUES)
         return kl__fail(err, KL_ERR_UNSUPPORTED,

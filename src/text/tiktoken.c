@@ -2,10 +2,8 @@
  * tokens are not in it; tokenizer_config.json beside it may name them, and special_names.def says what they are
  * otherwise. */
 #include "base/error.h"
-#include "base/file.h"
 #include "text/tokenizer_config.h"
 
-#include <limits.h>
 #include <stdio.h>
 
 /* -------------------------------------------------------------------------------------------------------- base64 -- */
@@ -130,26 +128,18 @@ static kl_status fill(kl_tokenizer *t, struct lines lines, const struct kl__spec
     return kl__vocab_finish(v, err);
 }
 
-static kl_status read_lines(kl_tokenizer *t, const char *path, struct lines lines, kl_error *err)
+kl_status kl__tokenizer_read_tiktoken(kl_tokenizer *t, const struct kl__tiktoken *files, kl_error *err)
 {
+    const char *text = files->ranks.text.bytes ? files->ranks.text.at : "";
+    struct lines lines = {text, text + files->ranks.text.bytes, 0};
     size_t n_line = count_lines(lines);
     struct kl__special_list list;
     if (n_line < 256 || n_line > KL__VOCAB_TOKENS)
         return kl__fail(err, KL_ERR_FORMAT, "%s: found %zu lines, expected one for each of 256 to %d tokens",
-                        kl__shown_path(path).text, n_line, KL__VOCAB_TOKENS);
-    kl_status status = kl__special_list_open(&list, t, path, (int32_t)n_line, err);
+                        kl__shown_path(files->ranks.path).text, n_line, KL__VOCAB_TOKENS);
+    kl_status status = kl__special_list_open(&list, t, files, (int32_t)n_line, err);
     if (status == KL_OK)
         status = fill(t, lines, &list, err);
     kl__special_list_close(&list);
-    return status;
-}
-
-kl_status kl__tokenizer_read_tiktoken(kl_tokenizer *t, const char *path, kl_error *err)
-{
-    struct kl__map map;
-    KL_TRY(kl__map_open(&map, path, err));
-    const char *text = (const char *)map.data;
-    kl_status status = read_lines(t, path, (struct lines){text, text + map.bytes, 0}, err);
-    kl__map_close(&map);
     return status;
 }

@@ -1,5 +1,6 @@
 #include "text/tokenizer.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/sha256.h"
 #include "format/store.h"
@@ -71,10 +72,45 @@ kl_status kl__tokenizer_of_store(kl_tokenizer **tokenizer, const struct kl__stor
     return t ? give(tokenizer, t, kl__tokenizer_read_store(t, store, err)) : KL_ERR_MEMORY;
 }
 
+kl_status kl__tokenizer_of_tiktoken(kl_tokenizer **tokenizer, const struct kl__tiktoken *files,
+                                    const kl_allocator *alloc, kl_error *err)
+{
+    kl_tokenizer *t = new_tokenizer(files->ranks.path, alloc, err);
+    return t ? give(tokenizer, t, kl__tokenizer_read_tiktoken(t, files, err)) : KL_ERR_MEMORY;
+}
+
+static kl_status map_text(struct kl__named_text *to, struct kl__map *map, const char *path, kl_error *err)
+{
+    KL_TRY(kl__map_open(map, path, err));
+    *to = (struct kl__named_text){path, {(const char *)map->data, map->bytes}};
+    return KL_OK;
+}
+
+/* A file beside tiktoken.model, which need not be there. */
+static kl_status map_beside(struct kl__named_text *to, struct kl__map *map, char room[PATH_MAX], const char *path,
+                            const char *name, kl_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    int n = snprintf(room, PATH_MAX, "%.*s%s", slash ? (int)(slash + 1 - path) : 0, path, name);
+    struct stat info;
+    return n > 0 && n < PATH_MAX && stat(room, &info) == 0 ? map_text(to, map, room, err) : KL_OK;
+}
+
 static kl_status open_tiktoken(kl_tokenizer **tokenizer, const char *path, const kl_allocator *alloc, kl_error *err)
 {
-    kl_tokenizer *t = new_tokenizer(path, alloc, err);
-    return t ? give(tokenizer, t, kl__tokenizer_read_tiktoken(t, path, err)) : KL_ERR_MEMORY;
+    struct kl__tiktoken files = {0};
+    struct kl__map map[3] = {{0}};
+    char config[PATH_MAX], template[PATH_MAX];
+    kl_status status = map_text(&files.ranks, &map[0], path, err);
+    if (status == KL_OK)
+        status = map_beside(&files.config, &map[1], config, path, "tokenizer_config.json", err);
+    if (status == KL_OK)
+        status = map_beside(&files.template, &map[2], template, path, "chat_template.jinja", err);
+    if (status == KL_OK)
+        status = kl__tokenizer_of_tiktoken(tokenizer, &files, alloc, err);
+    for (int i = 0; i < 3; i++)
+        kl__map_close(&map[i]);
+    return status;
 }
 
 static kl_status open_gguf(kl_tokenizer **tokenizer, const char *path, const kl_allocator *alloc, kl_error *err)

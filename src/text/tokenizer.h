@@ -42,8 +42,24 @@ struct kl_tokenizer {
 kl_status kl__tokenizer_of_store(kl_tokenizer **tokenizer, const struct kl__store *store, const kl_allocator *alloc,
                                  kl_error *err);
 
-/** The three sources.  Each fills the vocabulary and finishes it, and may set the template. */
-kl_status kl__tokenizer_read_tiktoken(kl_tokenizer *t, const char *path, kl_error *err);
+/** A file in memory.  `path` stands in sentences; NULL: there is no such file. */
+struct kl__named_text {
+    const char *path;
+    struct kl__str text;
+};
+
+/** A tokenizer in the files of a Hugging Face directory. */
+struct kl__tiktoken {
+    struct kl__named_text ranks;    /* tiktoken.model */
+    struct kl__named_text config;   /* tokenizer_config.json */
+    struct kl__named_text template; /* chat_template.jinja */
+};
+/** Errors: KL_ERR_FORMAT, KL_ERR_UNSUPPORTED, KL_ERR_MEMORY. */
+kl_status kl__tokenizer_of_tiktoken(kl_tokenizer **tokenizer, const struct kl__tiktoken *files,
+                                    const kl_allocator *alloc, kl_error *err);
+
+/** Both fill the vocabulary and finish it, and may set the template. */
+kl_status kl__tokenizer_read_tiktoken(kl_tokenizer *t, const struct kl__tiktoken *files, kl_error *err);
 kl_status kl__tokenizer_read_store(kl_tokenizer *t, const struct kl__store *store, kl_error *err);
 
 /** Keeps a copy of a chat template.  Errors: KL_ERR_MEMORY, KL_ERR_UNSUPPORTED (too long). */

@@ -1,11 +1,8 @@
 #include "text/tokenizer_config.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "format/json.h"
 
-#include <limits.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 static const char *const released[KL__SPECIAL_SLOTS] = {
 #define ROW(place, name) [place] = name,
@@ -23,15 +20,6 @@ struct kl__reserved kl__reserved_name(int32_t id)
     struct kl__reserved name;
     snprintf(name.text, sizeof name.text, "<|reserved_token_%d|>", id);
     return name;
-}
-
-/* The path of a file beside `path`, when there is one. */
-static bool beside(char room[PATH_MAX], const char *path, const char *name)
-{
-    const char *slash = strrchr(path, '/');
-    int n = snprintf(room, PATH_MAX, "%.*s%s", slash ? (int)(slash + 1 - path) : 0, path, name);
-    struct stat info;
-    return n > 0 && n < PATH_MAX && stat(room, &info) == 0;
 }
 
 /* --------------------------------------------------------------------------------------------------------- names -- */
@@ -124,50 +112,33 @@ static const struct json_t *template_of(const struct json_t *value)
     return found ? kl__json_member(found, "template") : value;
 }
 
-static kl_status keep_template(kl_tokenizer *t, const struct kl__special_list *list, const char *path,
-                               const char *config, kl_error *err)
+static kl_status keep_template(kl_tokenizer *t, const struct kl__special_list *list, const struct kl__tiktoken *files,
+                               kl_error *err)
 {
-    char room[PATH_MAX];
     struct kl__str text;
-    if (beside(room, path, "chat_template.jinja")) {
-        struct kl__map map;
-        KL_TRY(kl__map_open(&map, room, err));
-        text = (struct kl__str){(const char *)map.data, map.bytes};
-        kl_status status = kl__tokenizer_keep_template(t, text, room, err);
-        kl__map_close(&map);
-        return status;
-    }
+    if (files->template.path)
+        return kl__tokenizer_keep_template(t, files->template.text, files->template.path, err);
     const struct json_t *value = template_of(kl__json_member(list->config, "chat_template"));
     if (!value || kl__json_is_null(value))
         return KL_OK;
     if (!kl__json_string(value, &text))
-        return kl__fail(err, KL_ERR_FORMAT, "%s: chat_template is no text", kl__shown_path(config).text);
-    return kl__tokenizer_keep_template(t, text, config, err);
+        return kl__fail(err, KL_ERR_FORMAT, "%s: chat_template is no text", kl__shown_path(files->config.path).text);
+    return kl__tokenizer_keep_template(t, text, files->config.path, err);
 }
 
 /* ------------------------------------------------------------------------------------------------------- opening -- */
 
-static kl_status parse(struct kl__special_list *list, const char *config, kl_error *err)
+kl_status kl__special_list_open(struct kl__special_list *list, kl_tokenizer *t, const struct kl__tiktoken *files,
+                                int32_t n_rank, kl_error *err)
 {
-    struct kl__map map;
-    KL_TRY(kl__map_open(&map, config, err));
-    struct kl__str text = {(const char *)map.data, map.bytes};
-    kl_status status = kl__json_parse(&list->config, text, config, "the configuration", err);
-    kl__map_close(&map);
-    return status;
-}
-
-kl_status kl__special_list_open(struct kl__special_list *list, kl_tokenizer *t, const char *path, int32_t n_rank,
-                                kl_error *err)
-{
-    char config[PATH_MAX];
+    const struct kl__named_text *config = &files->config;
     *list = (struct kl__special_list){0};
-    if (beside(config, path, "tokenizer_config.json")) {
-        KL_TRY(parse(list, config, err));
-        KL_TRY(add_entries(list, config, n_rank, err));
+    if (config->path) {
+        KL_TRY(kl__json_parse(&list->config, config->text, config->path, "the configuration", err));
+        KL_TRY(add_entries(list, config->path, n_rank, err));
     }
     complete(list, n_rank);
-    return keep_template(t, list, path, config, err);
+    return keep_template(t, list, files, err);
 }
 
 void kl__special_list_close(struct kl__special_list *list)

@@ -15,12 +15,12 @@ struct kl__special_list {
     struct json_t *config;
 };
 
-/** Lists the special tokens of the vocabulary at `path`, which has `n_rank` ranks, and keeps the chat template in `t`.
+/** Lists the special tokens of a vocabulary that has `n_rank` ranks, and keeps the chat template in `t`.
  *  The names: as tokenizer_config.json says, else as in the released model, else reserved.  How many: up to the last
  *  one that the file names, KL__SPECIAL_SLOTS without a file.  Close it whatever the status.
- *  Errors: KL_ERR_FORMAT, KL_ERR_IO, KL_ERR_MEMORY, KL_ERR_UNSUPPORTED. */
-kl_status kl__special_list_open(struct kl__special_list *list, kl_tokenizer *t, const char *path, int32_t n_rank,
-                                kl_error *err);
+ *  Errors: KL_ERR_FORMAT, KL_ERR_MEMORY, KL_ERR_UNSUPPORTED. */
+kl_status kl__special_list_open(struct kl__special_list *list, kl_tokenizer *t, const struct kl__tiktoken *files,
+                                int32_t n_rank, kl_error *err);
 void kl__special_list_close(struct kl__special_list *list);
 
 #endif

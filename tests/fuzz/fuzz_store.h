@@ -64,7 +64,7 @@ static void fuzz_tensors(const struct kl__store *s)
     }
 }
 
-static int fuzz_store(const char *name, const uint8_t *data, size_t bytes)
+static inline int fuzz_store(const char *name, const uint8_t *data, size_t bytes)
 {
     struct fuzz_heap heap = {0};
     kl_allocator alloc = {fuzz_alloc, fuzz_release, &heap};
