@@ -87,3 +87,9 @@ void ka_json_number(struct ka_json *j, const char *key, double x)
     else
         fputs("null", j->out);
 }
+
+void ka_json_flag(struct ka_json *j, const char *key, bool value)
+{
+    begin_value(j, key);
+    fputs(value ? "true" : "false", j->out);
+}

@@ -19,5 +19,6 @@ void ka_json_text(struct ka_json *j, const char *key, const char *text);
 void ka_json_bytes(struct ka_json *j, const char *key, const char *text, size_t bytes);
 void ka_json_integer(struct ka_json *j, const char *key, int64_t n);
 void ka_json_number(struct ka_json *j, const char *key, double x); /* null when not finite */
+void ka_json_flag(struct ka_json *j, const char *key, bool value);
 
 #endif

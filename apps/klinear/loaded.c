@@ -63,7 +63,7 @@ const struct ka_option ka_choice_options[] = {
     {0},
 };
 
-static kl_status open_all(struct ka_loaded *l, const struct ka_choice *choice, int batch, kl_error *err)
+static kl_status open_model(struct ka_loaded *l, const struct ka_choice *choice, kl_error *err)
 {
     if (choice->model)
         snprintf(l->path, sizeof l->path, "%s", choice->model);
@@ -72,8 +72,12 @@ static kl_status open_all(struct ka_loaded *l, const struct ka_choice *choice, i
     KL_TRY(kl_pool_open(&l->pool, (int)choice->threads, NULL, err));
     KL_TRY(kl_backend_open(&l->backend, &(kl_backend_options){.isa = isa_name[choice->isa], .pool = l->pool}, err));
     kl_model_options model = {.backend = l->backend, .router_weight_biased = choice->biased_router,
-                               .exact = choice->arithmetic == 1};
-    KL_TRY(kl_model_open(&l->model, l->path, &model, err));
+                              .exact = choice->arithmetic == 1};
+    return kl_model_open(&l->model, l->path, &model, err);
+}
+
+static kl_status open_engine(struct ka_loaded *l, const struct ka_choice *choice, int batch, kl_error *err)
+{
     kl_engine_options engine = {
         .cache_bytes = choice->memory,
         .cache_type = (kl_cache_type)choice->cache,
@@ -82,11 +86,23 @@ static kl_status open_all(struct ka_loaded *l, const struct ka_choice *choice, i
     return kl_engine_open(&l->engine, l->model, &engine, err);
 }
 
-kl_status ka_load(struct ka_loaded *l, const struct ka_choice *choice, int batch, kl_error *err)
+kl_status ka_load_model(struct ka_loaded *l, const struct ka_choice *choice, kl_error *err)
 {
     double start = ka_seconds();
     *l = (struct ka_loaded){0};
-    kl_status status = open_all(l, choice, batch, err);
+    kl_status status = open_model(l, choice, err);
+    l->seconds = ka_seconds() - start;
+    if (status != KL_OK)
+        ka_unload(l);
+    return status;
+}
+
+kl_status ka_load(struct ka_loaded *l, const struct ka_choice *choice, int batch, kl_error *err)
+{
+    double start = ka_seconds();
+    kl_status status = ka_load_model(l, choice, err);
+    if (status == KL_OK)
+        status = open_engine(l, choice, batch, err);
     l->seconds = ka_seconds() - start;
     if (status != KL_OK)
         ka_unload(l);

@@ -28,6 +28,8 @@ struct ka_loaded {
     double seconds;          /* that opening took */
 };
 
+/** Opens everything but engine and tokenizer.  On failure nothing stays open. */
+kl_status ka_load_model(struct ka_loaded *l, const struct ka_choice *choice, kl_error *err);
 /** Opens everything.  `batch`: most tokens of one step, 0: the engine's default.  On failure nothing stays open. */
 kl_status ka_load(struct ka_loaded *l, const struct ka_choice *choice, int batch, kl_error *err);
 /** Opens the tokenizer that lies in or beside the model.  Errors: as kl_tokenizer_open(); KL_ERR_FORMAT when it has

@@ -800,6 +800,26 @@ typedef void kl_requantized_fn(void *user, const kl_requantized *tensor);
 KL_API kl_status kl_model_quantize(const char *path, const char *from, const kl_file_options *options,
                                    kl_requantized_fn *each, kl_error *err);
 
+/** A tensor of a model's files. */
+typedef struct kl_tensor_info {
+    kl_text name;      /* not terminated */
+    const char *role;  /* which parameter it is, "KDA_Q"; NULL: none that the model has.  Static storage */
+    int layer;         /* -1: of the model itself */
+    const char *type;  /* "BF16", "Q4_K".  Static storage */
+    int n_dim;
+    int64_t dim[6];    /* outermost first */
+    int64_t n_element, bytes;
+    int file;          /* from 0 */
+} kl_tensor_info;
+/** Tensor `i` in the order of the files; false past the last.  Texts live as long as the model. */
+KL_API bool kl_model_tensor(kl_tensor_info *info, const kl_model *model, int64_t i);
+/** "gguf" or "safetensors"; static storage. */
+KL_API const char *kl_model_format(const kl_model *model);
+/** Path of file `i`; NULL past the last. */
+KL_API const char *kl_model_file(const kl_model *model, int i);
+/** What the file says that it is called; empty when it says nothing. */
+KL_API kl_text kl_model_name(const kl_model *model);
+
 /* -------------------------------------------------------------------------------------------- prefix cache -- */
 
 /** What prompts left behind, so that the beginning they share with the next one is not read twice.  One per engine. */

@@ -47,3 +47,50 @@ int64_t kl__hf_tensors(struct kl__hf_tensor *tensor, const kl_config *c, enum kl
         }
     return n;
 }
+
+/* Takes the digits at the beginning; -1: there are none, or too many. */
+static int take_number(struct kl__str *text)
+{
+    int n = 0;
+    size_t i = 0;
+    for (; i < text->bytes && text->at[i] >= '0' && text->at[i] <= '9' && i < 6; i++)
+        n = n * 10 + (text->at[i] - '0');
+    *text = (struct kl__str){text->at + i, text->bytes - i};
+    return i ? n : -1;
+}
+
+static bool take_text(struct kl__str *text, struct kl__str expected)
+{
+    if (text->bytes < expected.bytes || memcmp(text->at, expected.at, expected.bytes) != 0)
+        return false;
+    *text = (struct kl__str){text->at + expected.bytes, text->bytes - expected.bytes};
+    return true;
+}
+
+/* `name` is `pattern`, with a number in place of %d. */
+static bool matches(struct kl__str name, const char *pattern, int *number)
+{
+    const char *mark = strstr(pattern, "%d");
+    *number = 0;
+    if (!mark)
+        return kl__str_same(name, kl__str(pattern));
+    return take_text(&name, (struct kl__str){pattern, (size_t)(mark - pattern)}) &&
+           (*number = take_number(&name)) >= 0 && kl__str_same(name, kl__str(mark + 2));
+}
+
+bool kl__hf_find(struct kl__hf_tensor *t, const kl_config *c, struct kl__str name)
+{
+    *t = (struct kl__hf_tensor){.layer = -1};
+    if (take_text(&name, kl__str("model.layers."))) {
+        t->layer = take_number(&name);
+        if (t->layer < 0 || t->layer >= c->n_layer || !take_text(&name, kl__str(".")))
+            return false;
+    } else if (name.bytes == 0)
+        return false;
+    for (int p = 0; p < KL__N_PARAM; p++) {
+        t->param = (enum kl__param)p;
+        if (kl__param_present(c, t->param, t->layer) && matches(name, kl__param_info(t->param)->hf, &t->expert))
+            return t->expert == 0 || t->expert < c->n_expert;
+    }
+    return false;
+}

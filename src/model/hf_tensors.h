@@ -21,4 +21,7 @@ int64_t kl__hf_elements(const struct kl__hf_tensor *t);
  *  has: rates and biases of the decay are f32, everything else is `type`.  NULL `tensor` only counts. */
 int64_t kl__hf_tensors(struct kl__hf_tensor *tensor, const kl_config *c, enum kl__type type);
 
+/** Which tensor of such a model is called `name`: sets parameter, layer and expert.  False: none. */
+bool kl__hf_find(struct kl__hf_tensor *t, const kl_config *c, struct kl__str name);
+
 #endif
