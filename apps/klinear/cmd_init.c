@@ -8,6 +8,7 @@ struct settings {
     struct ka_filework_choice work;
     const char *preset, *config, *output;
     int64_t seed;
+    bool dry_run;
 };
 
 static kl_status write_model(const struct settings *s, kl_error *err)
@@ -20,8 +21,9 @@ static kl_status write_model(const struct settings *s, kl_error *err)
         status = ka_filework_begin(&w, &s->work, "Making the model", err);
     if (status != KL_OK)
         return status;
+    w.options.dry_run = s->dry_run;
     status = kl_model_init(s->output, &c, (uint64_t)s->seed, &w.options, err);
-    ka_filework_end(&w, status, s->output);
+    ka_filework_end(&w, status, s->dry_run ? NULL : s->output);
     return status;
 }
 
@@ -63,6 +65,10 @@ static const struct ka_option options[] = {
      .kind = KA_TEXT,
      .field = offsetof(struct settings, output),
      .help = "the GGUF file to write"},
+    {.name = "dry-run",
+     .kind = KA_FLAG,
+     .field = offsetof(struct settings, dry_run),
+     .help = "plan everything, write nothing"},
     {.name = "Writing", .kind = KA_GROUP, .field = offsetof(struct settings, work), .group = ka_filework_options},
     {0},
 };

@@ -112,9 +112,11 @@ static void print_json(const struct report *r)
 
 static void print_group(const struct group *g)
 {
-    char error[32] = "exact";
+    char error[32] = "-";
     if (g->power > 0)
         snprintf(error, sizeof error, "%.2e", relative(g));
+    else if (*g->role && strcmp(g->from, g->to) == 0)
+        snprintf(error, sizeof error, "exact");
     printf("%-24s %-6s %-6s %7lld %10s %10s  %s\n", *g->role ? g->role : "all", *g->role ? g->from : "",
            *g->role ? g->to : "", (long long)g->n_tensor, ka_bytes((double)g->from_bytes).text,
            ka_bytes((double)g->to_bytes).text, error);

@@ -788,14 +788,15 @@ typedef struct kl_requantized {
     const char *from, *to;   /* types, "BF16", "Q4_K"; static storage */
     int64_t n_element, from_bytes, to_bytes;
     /** Sums of squares: of what was written minus what was read, and of what was read.  sqrt(error / power) is the
-     *  relative error of the tensor, and of several tensors when both are summed.  Both 0 for bytes that were copied. */
+     *  relative error of the tensor, and of several tensors when both are summed.  Both 0 for bytes that were copied.
+     *  */
     double error, power;
 } kl_requantized;
 typedef void kl_requantized_fn(void *user, const kl_requantized *tensor);
 
 /** Writes a GGUF file again with matrices of another type, tensor by tensor.  Metadata is copied; norms, convolutions,
- *  routers and tensors that no such model has are copied as they are.  options->type has to be set; `each` (may be NULL)
- *  is told of every tensor, with options->user, on the thread that called.  A dry run tells what sizes would be.
+ *  routers and tensors that no such model has are copied as they are.  options->type has to be set; `each` (may be
+ *  NULL) is told of every tensor, with options->user, on the thread that called.  A dry run tells what sizes would be.
  *  Errors: as kl_model_to_gguf.   [T: unit/quantize] */
 KL_API kl_status kl_model_quantize(const char *path, const char *from, const kl_file_options *options,
                                    kl_requantized_fn *each, kl_error *err);
