@@ -89,7 +89,8 @@ SEEDS = {
         "256": {"content": "[BOS]", "special": True}, "267": {"content": "<|reserved_token_267|>"},
         "512": {"content": "x"}}, "chat_template": [{"name": "default", "template": "<|im_end|>"}]}).encode(),
     "tokenize/english": b"The quick brown fox can't 12345  \n\n jump, HELLOWorld!\r\n",
-    "tokenize/scripts": "\u4e2d\u6587\u304b\u306a \u0645\u0631 e\u0301A\u02b0B \U0001f600 \u2160\u3007 \u01c5'\u017f".encode(),
+    "tokenize/scripts":
+        "\u4e2d\u6587\u304b\u306a \u0645\u0631 e\u0301A\u02b0B \U0001f600 \u2160\u3007 \u01c5'\u017f".encode(),
     "tokenize/broken": b"a\xff\xe4\xb8b\xed\xa0\x80\xf0\x9f\x98 <|im_end|>[EOS]\xc3",
     "chat/tools": TOOLS,
     "chat/template": TEMPLATE,

@@ -1,4 +1,4 @@
-/* Bytes as everything that a chat is made of: a template, tools, contents, arguments, an answer; and as stop strings. */
+/* Bytes as all that a chat is made of: a template, tools, contents, arguments, an answer; and as stop strings. */
 #include "base/str.h"
 #include "fuzz_text.h"
 

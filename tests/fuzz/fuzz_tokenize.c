@@ -1,5 +1,5 @@
-/* Any text: its ids come back as the text, with U+FFFD for what is no UTF-8; in a stream, well-formed at each step; with
- * markup, shown, as well.  And any ids: well-formed text. */
+/* Any text: its ids come back as the text, with U+FFFD for what is no UTF-8; in a stream, well-formed at each step;
+ * with markup, shown, as well.  And any ids: well-formed text. */
 #include "fuzz_text.h"
 #include "text/pieces.h"
 
