@@ -56,7 +56,7 @@ static kl_status take_memory(kl_engine *e, int64_t budget, kl_error *err)
         return kl__fail(err, KL_ERR_MEMORY, "no memory for %zu bytes of workspace", c.bytes);
     c = (struct kl__carver){.base = e->memory};
     carve(e, &c, need);
-    return kl__pages_open(&e->pages, kl__page_bytes(&e->model->net.c, e->cache_type), budget, e->alloc, err);
+    return kl__pages_open(&e->pages, kl__page_bytes(&e->model->net.c, e->cache_type), budget, err);
 }
 
 kl_status kl_engine_open(kl_engine **engine, const kl_model *model, const kl_engine_options *options, kl_error *err)

@@ -1,7 +1,6 @@
 #include "engine/pages.h"
 
 #include "base/error.h"
-#include "base/memory.h"
 
 #include <assert.h>
 #include <string.h>
@@ -14,20 +13,27 @@ static int64_t machine_bytes(void)
     return pages > 0 && bytes > 0 ? (int64_t)pages * bytes : (int64_t)1 << 32;
 }
 
+/* Pages and, behind them, the two lists: none of it takes memory before it is written. */
+static size_t reserved_bytes(const struct kl__pages *p)
+{
+    return (size_t)p->n_page * ((size_t)p->page_bytes + sizeof *p->reference + sizeof *p->free);
+}
+
 static kl_status reserve(struct kl__pages *p, kl_error *err)
 {
-    size_t bytes = (size_t)p->n_page * (size_t)p->page_bytes;
-    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    size_t bytes = reserved_bytes(p);
+    char *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
         return kl__fail(err, KL_ERR_MEMORY, "no addresses for %zu bytes of latent pages", bytes);
     p->base = base;
+    p->reference = (int32_t *)(void *)(base + (size_t)p->n_page * (size_t)p->page_bytes);
+    p->free = p->reference + p->n_page;
     return KL_OK;
 }
 
-kl_status kl__pages_open(struct kl__pages *p, int64_t page_bytes, int64_t budget, const kl_allocator *alloc,
-                         kl_error *err)
+kl_status kl__pages_open(struct kl__pages *p, int64_t page_bytes, int64_t budget, kl_error *err)
 {
-    *p = (struct kl__pages){.alloc = alloc, .page_bytes = page_bytes};
+    *p = (struct kl__pages){.page_bytes = page_bytes};
     if (page_bytes == 0)
         return KL_OK;
     int64_t n = (budget ? budget : machine_bytes()) / page_bytes;
@@ -35,22 +41,13 @@ kl_status kl__pages_open(struct kl__pages *p, int64_t page_bytes, int64_t budget
         return kl__fail(err, KL_ERR_ARGUMENT, "cache_bytes is %lld, expected at least one page of %lld bytes",
                         (long long)budget, (long long)page_bytes);
     p->n_page = n > INT32_MAX / 2 ? INT32_MAX / 2 : (int32_t)n;
-    p->reference = kl__alloc(alloc, (size_t)p->n_page * sizeof *p->reference);
-    p->free = kl__alloc(alloc, (size_t)p->n_page * sizeof *p->free);
-    kl_status status = p->reference && p->free
-                           ? reserve(p, err)
-                           : kl__fail(err, KL_ERR_MEMORY, "no memory for the list of %d pages", (int)p->n_page);
-    if (status != KL_OK)
-        kl__pages_close(p);
-    return status;
+    return reserve(p, err);
 }
 
 void kl__pages_close(struct kl__pages *p)
 {
     if (p->base)
-        munmap(p->base, (size_t)p->n_page * (size_t)p->page_bytes);
-    kl__release(p->alloc, p->reference);
-    kl__release(p->alloc, p->free);
+        munmap(p->base, reserved_bytes(p));
     *p = (struct kl__pages){0};
 }
 

@@ -9,7 +9,6 @@
 #include "klinear/kl.h"
 
 struct kl__pages {
-    const kl_allocator *alloc;
     char *base;         /* NULL when a page has no bytes */
     int64_t page_bytes; /* 0 for a model without MLA: then no page is ever needed */
     int32_t n_page;     /* in the budget */
@@ -23,8 +22,7 @@ struct kl__pages {
 };
 
 /** `budget` bytes at most; 0: as many as the machine has memory.  Errors: KL_ERR_MEMORY, KL_ERR_ARGUMENT. */
-kl_status kl__pages_open(struct kl__pages *p, int64_t page_bytes, int64_t budget, const kl_allocator *alloc,
-                         kl_error *err);
+kl_status kl__pages_open(struct kl__pages *p, int64_t page_bytes, int64_t budget, kl_error *err);
 void kl__pages_close(struct kl__pages *p);
 
 /** A page with one reference, filled with zeros, or -1. */
