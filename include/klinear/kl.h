@@ -32,7 +32,7 @@ extern "C" {
 /** The version of the library that is loaded, as "0.1.0".  Static storage. */
 KL_API const char *kl_version(void);
 
-/* ------------------------------------------------------------------------------------------------ statuses -- */
+/* ------------------------------------------------------------------------------------------------------ statuses -- */
 
 /** Every status with its sentence: one list makes the enum and the texts. */
 #define KL_STATUSES(X)                                                                                                 \
@@ -66,7 +66,7 @@ typedef struct kl_error {
     char text[240]; /* zero-terminated; cut with "..." when longer */
 } kl_error;
 
-/* ------------------------------------------------------------------------------------------------- tensors -- */
+/* ------------------------------------------------------------------------------------------------------- tensors -- */
 
 typedef enum kl_dtype {
     KL_F32 = 0,
@@ -130,7 +130,7 @@ typedef struct kl_workspace {
     size_t bytes;
 } kl_workspace;
 
-/* -------------------------------------------------------------------------------------------------- memory -- */
+/* -------------------------------------------------------------------------------------------------------- memory -- */
 
 /** Where handles get their memory from.  NULL anywhere an allocator is asked for: the C library's.
  *  `alloc` returns memory aligned to 64 bytes or NULL; it must be callable from several threads. */
@@ -140,7 +140,7 @@ typedef struct kl_allocator {
     void *user;
 } kl_allocator;
 
-/* ------------------------------------------------------------------------------------------------- threads -- */
+/* ------------------------------------------------------------------------------------------------------- threads -- */
 
 /** Threads that operators share.  A pool runs one operator at a time; calls from several threads take turns. */
 typedef struct kl_pool kl_pool;
@@ -154,7 +154,7 @@ KL_API void kl_pool_close(kl_pool *pool);
 /** Threads in the pool, the calling one included; 1 for NULL. */
 KL_API int kl_pool_threads(const kl_pool *pool);
 
-/* ------------------------------------------------------------------------------------------------- backend -- */
+/* ------------------------------------------------------------------------------------------------------- backend -- */
 
 /** What computes: a table of operators and, for each leaf loop, the fastest variant that this machine can run. */
 typedef struct kl_backend kl_backend;
@@ -181,7 +181,7 @@ KL_API bool kl_backend_kernel(const kl_backend *backend, int i, const char **slo
  *  Writes at most `bytes` characters, the closing zero included; returns the length it wanted to write. */
 KL_API size_t kl_cpu_describe(char *text, size_t bytes);
 
-/* -------------------------------------------------------------------------------------------------- tokenizer -- */
+/* ----------------------------------------------------------------------------------------------------- tokenizer -- */
 
 /** Bytes that somebody else holds: not terminated, of any content.  {NULL, 0}: absent, or empty. */
 typedef struct kl_text {
@@ -274,7 +274,7 @@ KL_API size_t kl_decoder_end(kl_decoder *d, char *text);
 KL_API size_t kl_detokenize(char *text, size_t room, const kl_tokenizer *t, const int32_t *ids, size_t n_id,
                             bool show_special);
 
-/* ----------------------------------------------------------------------------------------------------- chat -- */
+/* ---------------------------------------------------------------------------------------------------------- chat -- */
 
 /** A call that an assistant made.  `id` is used as it is; the model itself writes functions.NAME:INDEX. */
 typedef struct kl_chat_call {
@@ -385,7 +385,7 @@ KL_API void kl_answer_close(const kl_answer *answer);
  *  other ids as much of that as there is. */
 KL_API kl_text kl_chat_call_name(kl_text id);
 
-/* -------------------------------------------------------------------------------------------------- sampling -- */
+/* ------------------------------------------------------------------------------------------------------ sampling -- */
 
 typedef struct kl_logit_bias {
     int32_t id;
@@ -486,7 +486,7 @@ KL_API int kl_stop_found(const kl_stop *stop);
 /** Forgets text and find: a new stream. */
 KL_API void kl_stop_reset(kl_stop *stop);
 
-/* --------------------------------------------------------------------------------------------------- model -- */
+/* --------------------------------------------------------------------------------------------------------- model -- */
 
 enum {
     KL_MAX_LAYERS = 512,
@@ -586,8 +586,8 @@ typedef struct kl_model_options {
     const kl_backend *backend;  /* borrowed, must outlive the model; NULL is not allowed */
     const kl_allocator *alloc;  /* borrowed; NULL: the C library's */
     bool router_weight_biased;  /* see kl_config */
-    /** Activations stay f32 in products with quantised and bf16 weights: slower, and as accurate as the weights.  False:
-     *  they may be rounded to 8 bits in blocks of 32, or to bf16, where the machine multiplies those faster. */
+    /** Activations stay f32 in products with quantised and bf16 weights: slower, and as accurate as the weights.
+     *  False: they may be rounded to 8 bits in blocks of 32, or to bf16, where the machine multiplies those faster. */
     bool exact;
 } kl_model_options;
 
@@ -618,7 +618,7 @@ typedef struct kl_token_cost {
 } kl_token_cost;
 KL_API kl_token_cost kl_model_token_cost(const kl_model *model, kl_cache_type type);
 
-/* -------------------------------------------------------------------------------------------------- engine -- */
+/* -------------------------------------------------------------------------------------------------------- engine -- */
 
 /** Runs sequences of one model: owns the pages of the latent cache and the workspace of a step.  An engine and its
  *  sessions belong to one thread at a time. */
@@ -733,7 +733,7 @@ KL_API kl_status kl_session_save(const kl_session *session, const char *path, co
 KL_API kl_status kl_session_load(kl_session **session, kl_engine *engine, const char *path, void *extra,
                                  size_t extra_room, size_t *extra_bytes, kl_error *err);
 
-/* --------------------------------------------------------------------------------------------- model files -- */
+/* --------------------------------------------------------------------------------------------------- model files -- */
 
 /** What all functions that write model files take.  A file appears under its name when it is complete, and not before;
  *  memory is bounded whatever the size of the model; the same bytes for any number of threads. */
@@ -821,7 +821,7 @@ KL_API const char *kl_model_file(const kl_model *model, int i);
 /** What the file says that it is called; empty when it says nothing. */
 KL_API kl_text kl_model_name(const kl_model *model);
 
-/* -------------------------------------------------------------------------------------------- prefix cache -- */
+/* -------------------------------------------------------------------------------------------------- prefix cache -- */
 
 /** What prompts left behind, so that the beginning they share with the next one is not read twice.  One per engine. */
 typedef struct kl_prefix kl_prefix;

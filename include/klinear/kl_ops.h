@@ -125,7 +125,8 @@ KL_API size_t kl_kda_workspace(const kl_backend *backend, const kl_kda_args *arg
 KL_API kl_status kl_kda(const kl_backend *backend, const kl_kda_args *args, kl_error *err);
 
 /** Gradients of kl_kda, by chunks, f32 arithmetic.  `fwd` is the forward's arguments (its o, state_out, path, operands
- *  and work are not looked at); when fwd.snapshots is present it must hold what the forward wrote there, and saves a run
+ *  and work are not looked at); when fwd.snapshots is present it must hold what the forward wrote there, and saves a
+ *  run
  *  through the sequence: every 128 tokens is best.  Otherwise one state for every 128 tokens is kept in the workspace.
  *  Gradients are f32, and are with respect to the raw inputs: through the L2 norm, gate and sigmoid when those are on.
  *  Source: docs/kda.md, "Backward".   [T: ops/kda_bwd, ops/kda_bwd_properties, ops/kda_random] */

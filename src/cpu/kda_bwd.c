@@ -1,4 +1,5 @@
-/* Gradients of Kimi Delta Attention and its kin, by chunks.  A task is a few neighbouring key heads of one sequence with
+/* Gradients of Kimi Delta Attention and its kin, by chunks.  A task is a few neighbouring key heads of one sequence
+ * with
  * all their value heads, which take turns (cpu/replay.h); a token's sums over value heads in d_q and d_k are in their
  * order, whatever the tasks:
  *
@@ -100,7 +101,7 @@ static float *state_of(const struct job *job, kl_tensor state, int64_t entry, in
     return kl__present(state) ? (float *)kl__row(state, entry) + head * job->s.K * job->s.V : NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------- the chunks -- */
+/* ---------------------------------------------------------------------------------------------------- the chunks -- */
 
 static float *adjoint_of(const struct heads *h, int head)
 {
@@ -181,7 +182,7 @@ static void run_chunk(const struct heads *h, float *state, const float *before, 
     stage->chunk.ahead = NULL;
 }
 
-/* ---------------------------------------------------------------------------------- from the chunk to the args -- */
+/* ------------------------------------------------------------------------------------ from the chunk to the args -- */
 
 /* Sums over the value heads of a key head grow in the output itself; the L2 norm comes when they are complete. */
 static void write_key_row(const struct heads *h, int64_t head, kl_tensor d, kl_tensor x, int64_t t, const float *dx)
@@ -274,7 +275,7 @@ static void handle_chunk(void *ctx, float *state, const float *before, const str
         run_chunk(ctx, state, before, c, next);
 }
 
-/* -------------------------------------------------------------------------------------------------- the tasks -- */
+/* ----------------------------------------------------------------------------------------------------- the tasks -- */
 
 static void run_heads(struct heads *h, int n_head)
 {

@@ -40,7 +40,7 @@ struct kl__latent_scratch {
 };
 void kl__latent_carve(struct kl__latent_scratch *scratch, struct kl__carver *c, const struct kl__latent *x);
 
-/* ------------------------------------------------------------------------------------ expanded keys and values -- */
+/* -------------------------------------------------------------------------------------- expanded keys and values -- */
 
 /** Keys and values of some heads at positions first .. first + n - 1 of sequence `seq`.  A slab is a piece of level 1
  *  (flash.h): the cache goes by slab by slab. */
@@ -48,7 +48,7 @@ struct kl__slab {
     int64_t seq, first, n;
     int64_t first_head, n_head;
     int64_t n_row;   /* that there is room for */
-    int64_t reserve; /* rows of all heads to lend memory for: n_head n_row, or more, so that no shorter cache needs more */
+    int64_t reserve; /* rows of all heads to lend memory for, at least n_head n_row: no shorter cache needs more */
     float *k, *v;  /* [n_head][n_row][n_nope + n_rope], [n_head][n_row][n_v] */
 };
 

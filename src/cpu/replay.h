@@ -29,8 +29,8 @@ struct kl__replay_plan {
     size_t state_floats;
     bool uses_given; /* load() is asked for the start of every span, which are states that the caller has */
 };
-/** `longest`: tokens of the longest sequence; `n_head`: heads that would best take turns, fewer where their states would
- *  fill too much memory.  `given_every` > 0: the caller has a state after every so many tokens, a multiple of the
+/** `longest`: tokens of the longest sequence; `n_head`: heads that would best take turns, fewer where their states
+ *  would fill too much memory.  `given_every` > 0: the caller has a state after every so many tokens, a multiple of the
  *  chunk. */
 struct kl__replay_plan kl__replay_plan(int64_t longest, int chunk, int n_head, size_t state_floats,
                                        int64_t given_every);

@@ -119,8 +119,8 @@ static kl_status everything(const kl_allocator *alloc, const char *path, kl_erro
     kl_session *s = NULL, *copy = NULL, *loaded = NULL;
     kl_checkpoint *c = NULL;
     const int32_t token[3] = {1, 2, 3};
-    kl_status status =
-        kl_model_open(&model, path, &(kl_model_options){.backend = kt_backend(kt_best_level(), 1), .alloc = alloc}, err);
+    kl_model_options options = {.backend = kt_backend(kt_best_level(), 1), .alloc = alloc};
+    kl_status status = kl_model_open(&model, path, &options, err);
     if (status == KL_OK)
         status = kl_engine_open(&engine, model, &(kl_engine_options){.alloc = alloc, .cache_bytes = 1 << 24}, err);
     if (status == KL_OK)

@@ -1,5 +1,5 @@
-/* Session files: a whole one with bytes changed and its end cut off gives a session that runs, or a refusal.  Its checksum
- * is made right most of the time, or nothing behind that would ever be reached.
+/* Session files: a whole one with bytes changed and its end cut off gives a session that runs, or a refusal.  Its
+ * checksum is made right most of the time, or nothing behind that would ever be reached.
  *
  * Input: how much to cut off (two bytes), whether to seal (one), then changes of three bytes: place (two) and value. */
 #include "engine/session_file.h"

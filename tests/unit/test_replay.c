@@ -176,7 +176,8 @@ static void plans_with_given_states(void **state)
     static const struct {
         int64_t every, span;
         int block;
-    } expected[] = {{16, 128, 8}, {48, 96, 6}, {64, 128, 8}, {80, 80, 5}, {128, 128, 8}, {144, 144, 8}, {4096, 4096, 8}};
+    } expected[] = {{16, 128, 8},  {48, 96, 6},   {64, 128, 8},   {80, 80, 5},
+                    {128, 128, 8}, {144, 144, 8}, {4096, 4096, 8}};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         struct kl__replay_plan p = plan_of(1000000, expected[i].every);
         assert_true(p.uses_given);

@@ -1,5 +1,5 @@
-/** Contracts of the leaf loops of the general diagonal-plus-low-rank rule; notation and layouts of slots_kda.h, gradients
- *  as in slots_kda_bwd.h.  The maths: docs/kda.md. */
+/** Contracts of the leaf loops of the general diagonal-plus-low-rank rule; notation and layouts of slots_kda.h,
+ *  gradients as in slots_kda_bwd.h.  The maths: docs/kda.md. */
 #ifndef KL_CPU_SLOTS_DPLR_H
 #define KL_CPU_SLOTS_DPLR_H
 

@@ -7,7 +7,8 @@
 #include "cpu/kernels/slots_kda.h"
 
 /** What of kl__kda_slabs_fn the backward wants again, from the state before the chunk to the one after it:
- *      e_r = v_r - S^T kd_r - sum_{i<r} A_ri u_i  (rule ADD: v_r),  u_r = beta_r e_r;   to = diag(gamma) S + sum_i ku_i u_i^T
+ *      e_r = v_r - S^T kd_r - sum_{i<r} A_ri u_i  (rule ADD: v_r),  u_r = beta_r e_r;   to = diag(gamma) S + sum_i ku_i
+ *      u_i^T
  *  to, S [n_slab][K][KL_SLAB] do not overlap; to NULL: only e is wanted, [n] rows lde apart.  The rest as there. */
 typedef void kl__kda_again_fn(float *to, const float *S, float *e, ptrdiff_t lde, const struct kl__kda_chunk *c,
                               const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule);

@@ -5,7 +5,8 @@
  * reach_i the adjoint of w_i; what the decay of a token contributes to is the product of the two at that token.
  *
  *     near     readers in the tile itself: w_i and reach_i are carried from token to token
- *     far      readers after the tile: all w_i stand at its end, and the readers' q and k are brought there by the decay
+ *     far      readers after the tile: all w_i stand at its end, and the readers' q and k are brought there by the
+ *     decay
  *              from the tile's end through themselves, so that a pair costs four multiply-adds
  *
  * Everything is a product of decays, and sums add what belongs together: a decay of 0 cuts exactly. */
@@ -48,7 +49,8 @@ struct sums {
     vf dq[GROUP], dk[GROUP], dg[GROUP];
 };
 
-/* A token as a far reader: q and k brought to the end of the tile; what of its gradients hangs on the decays between. */
+/* A token as a far reader: q and k brought to the end of the tile; what of its gradients hangs on the decays between.
+ * */
 struct far_token {
     vf q[GROUP], k[GROUP], hangs[GROUP];
 };
@@ -181,8 +183,8 @@ INLINE void far_backwards(struct sums *s, struct writers *reach, const struct fa
             reach->of[i][v] = now[i][v];
 }
 
-/* Token r of a tile and the r older ones on the way back: reach[i] as the token after it has left them, which `last` has
- * not. */
+/* Token r of a tile and the r older ones on the way back: reach[i] as the token after it has left them, which `last`
+ * has not. */
 INLINE void write_near(struct sums *s, struct writers *reach, const struct writers *kept, const struct rows *x,
                        const float *dP, const float *dA, int r, bool last, int n_vec)
 {

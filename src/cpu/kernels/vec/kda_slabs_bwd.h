@@ -40,7 +40,7 @@ static struct panels cut_scratch(float *scratch, int n, ptrdiff_t ld, int n_slab
     return p;
 }
 
-/* ----------------------------------------------------------------------------------------- lanes are tokens -- */
+/* ---------------------------------------------------------------------------------------------- lanes are tokens -- */
 
 /* to[r] = sum over columns c of a[r][c] panel[c], for `rows` rows of a: their elements lie in runs of 16, `slab`
  * apart. */
@@ -129,8 +129,9 @@ INLINE void clear_rows(float *to, ptrdiff_t ld, int n)
 }
 
 /* dqd_r = S d_o_r,  dkd_r = -S dv_r. */
-static __attribute__((noinline)) void reads_from_state(struct kl__kda_chunk_bwd *b, const float *S, const struct kl__kda_chunk *c,
-                             const struct panels *p, kl_rule rule)
+static __attribute__((noinline)) void
+reads_from_state(struct kl__kda_chunk_bwd *b, const float *S, const struct kl__kda_chunk *c,
+                 const struct panels *p, kl_rule rule)
 {
     int n_slab = (int)(p->n_column / KL_SLAB);
     for (int t = 0; t < c->n; t += KL_BLOCK)
@@ -151,8 +152,9 @@ static __attribute__((noinline)) void reads_from_state(struct kl__kda_chunk_bwd 
 }
 
 /* dP_ri = d_o_r . u_i, dA_ri = -dv_r . u_i; blocks above the diagonal are left out. */
-static __attribute__((noinline)) void pairs_of_tokens(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const struct panels *p,
-                            kl_rule rule)
+static __attribute__((noinline)) void
+pairs_of_tokens(struct kl__kda_chunk_bwd *b, const struct kl__kda_chunk *c, const struct panels *p,
+                kl_rule rule)
 {
     int n_slab = (int)(p->n_column / KL_SLAB);
     for (int t = 0; t < c->n; t += KL_BLOCK)
@@ -171,7 +173,7 @@ static __attribute__((noinline)) void pairs_of_tokens(struct kl__kda_chunk_bwd *
         }
 }
 
-/* ---------------------------------------------------------------------------------- lanes are value columns -- */
+/* --------------------------------------------------------------------------------------- lanes are value columns -- */
 
 /* acc[i] += P_ri d_o_r - A_ri dv_r: what token r wants of the tokens t0 + i, i < n_row. */
 INLINE void add_later_token(vf acc[KL_TILE][2], const struct kl__kda_chunk *c, int r, int t0, const vf d_o[2],
@@ -310,7 +312,7 @@ INLINE void update_columns(float *D, const struct group *g, const struct kl__kda
         update_channels(D, c, i, (const columns_t *)x, (const columns_t *)y, rule, 1, n_vec);
 }
 
-/* ---------------------------------------------------------------------------------------------- the whole -- */
+/* ----------------------------------------------------------------------------------------------------- the whole -- */
 
 /* to[i] = sum of the lanes of vector i, i < n. */
 static void add_up(float *to, const float *from, ptrdiff_t n)
