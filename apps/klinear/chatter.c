@@ -43,7 +43,7 @@ kl_status ka_chatter_add(struct ka_chatter *c, struct ka_talk *talk, kl_error *e
     return KL_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------- commands -- */
+/* ------------------------------------------------------------------------------------------------------ commands -- */
 
 static void obey_help(struct ka_chatter *c, const char *rest)
 {

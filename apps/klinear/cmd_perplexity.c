@@ -45,7 +45,7 @@ struct work {
     double seconds;
 };
 
-/* ------------------------------------------------------------------------------------------------------ a text -- */
+/* -------------------------------------------------------------------------------------------------------- a text -- */
 
 static kl_status gather(void *user, const int32_t *ids, size_t n)
 {
@@ -71,7 +71,7 @@ static kl_status get_ids(struct work *w, kl_error *err)
     return KL_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------ scores -- */
+/* -------------------------------------------------------------------------------------------------------- scores -- */
 
 /* The position whose logits are `logits`, and what comes there. */
 static kl_status score_one(struct work *w, const float *logits, int32_t token, kl_error *err)
@@ -175,7 +175,7 @@ static kl_status work_all(struct work *w, kl_error *err)
     return score_text(w, err);
 }
 
-/* ------------------------------------------------------------------------------------------------------ report -- */
+/* -------------------------------------------------------------------------------------------------------- report -- */
 
 static void print_json(struct work *w)
 {

@@ -50,7 +50,7 @@ static kl_status put(void *user, const char *data, size_t bytes, kl_error *err)
     return KL_OK;
 }
 
-/* ------------------------------------------------------------------------------------ the prompt -- */
+/* ---------------------------------------------------------------------------------------------------- the prompt -- */
 
 /* The file and behind it the prompt, with an empty line between them where there are both. */
 static kl_status get_prompt(struct ka_input *in, const struct settings *s, kl_error *err)
@@ -93,7 +93,7 @@ static kl_status add_prompt(struct ka_talk *t, const struct settings *s, bool ra
     return t->speech.pending.n ? KL_OK : kl__fail(err, KL_ERR_ARGUMENT, "the prompt is empty");
 }
 
-/* --------------------------------------------------------------------------------------- results -- */
+/* ------------------------------------------------------------------------------------------------------- results -- */
 
 static void print_stats(const struct ka_talk *t, bool raw)
 {
@@ -130,7 +130,7 @@ static void print_json(const struct ka_talk *t, const struct text *text, const s
     ka_json_close(&j, '}');
 }
 
-/* ------------------------------------------------------------------------------------------ verb -- */
+/* ---------------------------------------------------------------------------------------------------------- verb -- */
 
 static kl_status write_text(struct ka_talk *t, const struct settings *s, bool raw, struct text *text, kl_error *err)
 {

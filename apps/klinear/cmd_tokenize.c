@@ -58,7 +58,7 @@ static kl_status write_ids(void *user, const int32_t *ids, size_t n)
     return KL_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------- forms -- */
+/* --------------------------------------------------------------------------------------------------------- forms -- */
 
 static kl_status print_ids(const struct settings *s, const kl_tokenizer *t, kl_text text, kl_error *err)
 {
@@ -150,7 +150,7 @@ static kl_status print_text(const struct settings *s, const kl_tokenizer *t, kl_
     return status;
 }
 
-/* -------------------------------------------------------------------------------------------------------- verb -- */
+/* ---------------------------------------------------------------------------------------------------------- verb -- */
 
 static kl_status print_whole(const struct settings *s, const kl_tokenizer *t, kl_error *err)
 {

@@ -16,7 +16,7 @@ static int64_t resident_bytes(void)
     return (int64_t)resident * sysconf(_SC_PAGESIZE);
 }
 
-/* ------------------------------------------------------------------------------------------------------ tensors -- */
+/* ------------------------------------------------------------------------------------------------------- tensors -- */
 
 static struct ka_tensor_group *group_of(struct ka_inspection *i, const kl_tensor_info *t)
 {
@@ -48,7 +48,7 @@ static void find_tensors(struct ka_inspection *i)
     i->active = i->cost.fixed_parameters + i->cost.expert_parameters * kl_model_config(i->loaded.model)->n_expert_used;
 }
 
-/* -------------------------------------------------------------------------------------------------------- state -- */
+/* --------------------------------------------------------------------------------------------------------- state -- */
 
 static int64_t state_of(const struct ka_inspection *i, int64_t tokens)
 {
@@ -75,7 +75,7 @@ static void find_contexts(struct ka_inspection *i)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------- memory -- */
+/* -------------------------------------------------------------------------------------------------------- memory -- */
 
 /* What the machine has left beside one engine, for sequences. */
 static void find_room(struct ka_inspection *i)

@@ -46,7 +46,7 @@ struct deep {
     int64_t n_token;
 };
 
-/* ------------------------------------------------------------------------------------------------------ memory -- */
+/* -------------------------------------------------------------------------------------------------------- memory -- */
 
 /* The kernel counts the peak anew, where it lets us. */
 static void reset_peak(void)
@@ -72,7 +72,7 @@ static int64_t peak_bytes(void)
     return (int64_t)kib << 10;
 }
 
-/* ------------------------------------------------------------------------------------------------------ depths -- */
+/* -------------------------------------------------------------------------------------------------------- depths -- */
 
 static void fill_tokens(struct deep *d, int64_t n, uint64_t seed)
 {
@@ -139,7 +139,7 @@ static kl_status open_depth(struct deep *d, struct ka_loaded *l, const struct ka
     return kl_checkpoint_take(&d->there, d->session[0], err);
 }
 
-/* ----------------------------------------------------------------------------------------------------- samples -- */
+/* ------------------------------------------------------------------------------------------------------- samples -- */
 
 static kl_status decode(struct deep *d, const struct trial *t, kl_error *err)
 {
@@ -191,7 +191,7 @@ static kl_status run_trial(struct ka_modelbench *b, const struct ka_modelbench_p
     return KL_OK;
 }
 
-/* -------------------------------------------------------------------------------------------------------- rows -- */
+/* ---------------------------------------------------------------------------------------------------------- rows -- */
 
 /* Experts of a layer that a step of `n` tokens reads, were they chosen at random. */
 static double experts_read(const kl_config *c, double n)
@@ -273,7 +273,7 @@ static kl_status add_row(struct ka_modelbench *b, const struct ka_modelbench_pla
     return KL_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------- cases -- */
+/* --------------------------------------------------------------------------------------------------------- cases -- */
 
 static void left_out(const struct trial *t, const char *why)
 {

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---------------------------------------------------------------------------------------------- bundled model -- */
+/* ------------------------------------------------------------------------------------------------- bundled model -- */
 
 static bool is_gguf(const char *name)
 {
@@ -81,7 +81,7 @@ kl_status ka_bundled_model(char *path, size_t bytes, kl_error *err)
     return kl__fail(err, KL_ERR_IO, "no model was named (-m), and there is none in %s or %s", source, installed);
 }
 
-/* ------------------------------------------------------------------------------------------------------ state -- */
+/* --------------------------------------------------------------------------------------------------------- state -- */
 
 /* Makes every folder of a path that is not there, for the user alone. */
 static bool make_folders(char *path)

@@ -51,7 +51,7 @@ void ka_speech_close(struct ka_speech *s)
     *s = (struct ka_speech){0};
 }
 
-/* ----------------------------------------------------------------------------------------------------- reading -- */
+/* ------------------------------------------------------------------------------------------------------- reading -- */
 
 static bool show_progress(void *user, int64_t done, int64_t total)
 {
@@ -83,7 +83,7 @@ kl_status ka_speech_read(struct ka_speech *s, kl_error *err)
     return status == KL_ERR_CANCELLED ? kl__fail(err, status, "interrupted") : status;
 }
 
-/* ----------------------------------------------------------------------------------------------------- writing -- */
+/* ------------------------------------------------------------------------------------------------------- writing -- */
 
 /* Text on its way out, past the stop strings. */
 static kl_status show(struct ka_speech *s, size_t bytes, ka_text_fn *put, void *user, kl_error *err)

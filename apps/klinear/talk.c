@@ -48,7 +48,7 @@ void ka_talk_reset(struct ka_talk *t)
     t->cut = false;
 }
 
-/* ------------------------------------------------------------------------------------------------------- turns -- */
+/* --------------------------------------------------------------------------------------------------------- turns -- */
 
 kl_status ka_talk_keep(struct ka_talk *t, enum ka_role role, kl_text text, kl_error *err)
 {
@@ -140,7 +140,7 @@ kl_status ka_talk_answer(struct ka_talk *t, int64_t n, ka_text_fn *put, void *us
     return status == KL_OK ? kept : status;
 }
 
-/* ------------------------------------------------------------------------------------------------------- marks -- */
+/* --------------------------------------------------------------------------------------------------------- marks -- */
 
 kl_status ka_talk_mark(struct ka_talk *t, kl_error *err)
 {

@@ -10,7 +10,7 @@
 static const char magic[8] = {'k', 'l', 'i', 'n', 'e', 'a', 'r', 't'};
 enum { VERSION = 1 };
 
-/* ------------------------------------------------------------------------------------------------------ saving -- */
+/* -------------------------------------------------------------------------------------------------------- saving -- */
 
 /* Counts, and writes where `data` is not NULL: the same walk measures and fills. */
 struct writer {
@@ -61,7 +61,7 @@ unsigned char *ka_talk_bytes(size_t *bytes, const struct ka_talk *t)
     return w.data;
 }
 
-/* ----------------------------------------------------------------------------------------------------- loading -- */
+/* ------------------------------------------------------------------------------------------------------- loading -- */
 
 struct reader {
     const unsigned char *data;

@@ -788,8 +788,7 @@ typedef struct kl_requantized {
     const char *from, *to;   /* types, "BF16", "Q4_K"; static storage */
     int64_t n_element, from_bytes, to_bytes;
     /** Sums of squares: of what was written minus what was read, and of what was read.  sqrt(error / power) is the
-     *  relative error of the tensor, and of several tensors when both are summed.  Both 0 for bytes that were copied.
-     *  */
+     *  relative error of the tensor, and of several tensors when both are summed.  Both 0 for what was copied. */
     double error, power;
 } kl_requantized;
 typedef void kl_requantized_fn(void *user, const kl_requantized *tensor);

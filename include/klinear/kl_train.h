@@ -213,7 +213,7 @@ KL_API kl_status kl_task_vocab(int64_t *n_vocab, const kl_task *task, kl_error *
  *  nothing but its arguments.  Errors: KL_ERR_ARGUMENT, KL_ERR_MEMORY.   [T: train/tasks] */
 KL_API kl_status kl_task_sequence(const kl_task *task, uint64_t index, int32_t *token, int32_t *label, kl_error *err);
 
-/* --------------------------------------------------------------------------------------------------------- data -- */
+/* ---------------------------------------------------------------------------------------------------------- data -- */
 
 /** Documents out of a file of text. */
 typedef struct kl_documents {

@@ -22,7 +22,7 @@ static kl_status fail_errno(kl_error *err, const char *path, const char *what)
                     strerror_r(errno, text, sizeof text));
 }
 
-/* ------------------------------------------------------------------------------------------------------ reading -- */
+/* ------------------------------------------------------------------------------------------------------- reading -- */
 
 static kl_status map_descriptor(struct kl__map *m, int fd, const char *path, kl_error *err)
 {
@@ -59,7 +59,7 @@ void kl__map_close(struct kl__map *m)
     *m = (struct kl__map){0};
 }
 
-/* ------------------------------------------------------------------------------------------------------ writing -- */
+/* ------------------------------------------------------------------------------------------------------- writing -- */
 
 struct kl__out {
     const kl_allocator *alloc;

@@ -45,7 +45,7 @@ static float *state_of(const struct job *job, kl_tensor state, int64_t seq, int6
     return kl__present(state) ? (float *)kl__row(state, seq) + head * job->s.K * job->s.V : NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------- chunkwise -- */
+/* ----------------------------------------------------------------------------------------------------- chunkwise -- */
 
 /* What a task works on: neighbouring heads, which take turns chunk by chunk. */
 struct task {
@@ -119,7 +119,7 @@ static void run_chunks(const struct job *job, const struct task *k, struct scrat
                         a->state_layout, s->K, s->V, c->first_slab, c->n_slab);
 }
 
-/* ------------------------------------------------------------------------------------------------- recurrent -- */
+/* ----------------------------------------------------------------------------------------------------- recurrent -- */
 
 static void run_steps(const struct job *job, const struct task *k, int64_t head, struct scratch *x)
 {

@@ -36,7 +36,7 @@ void kl__sort_expert_rows(const struct kl__expert_rows *rows, kl_tensor id)
     start[0] = 0;
 }
 
-/* ------------------------------------------------------------------------------------------------------ gather -- */
+/* -------------------------------------------------------------------------------------------------------- gather -- */
 
 struct gather_job {
     const struct kl__expert_rows *rows;
@@ -69,7 +69,7 @@ void kl__gather_expert_rows(const kl_backend *be, const struct kl__expert_rows *
     kl__pool_run(be->pool, x.dim[1] > 0 ? n_task(rows->n_pair) : 0, gather_task, &job);
 }
 
-/* ----------------------------------------------------------------------------------------------------- combine -- */
+/* ------------------------------------------------------------------------------------------------------- combine -- */
 
 struct combine_job {
     const struct kl__expert_rows *rows;

@@ -6,7 +6,7 @@
 #include "cpu/cpu_backend.h"
 #include "tensor/tensor.h"
 
-/* -------------------------------------------------------------------------------------------------- workspace -- */
+/* ----------------------------------------------------------------------------------------------------- workspace -- */
 
 struct kl__experts kl__carve_experts(struct kl__carver *c, const kl_backend *be, const kl_experts_args *a)
 {
@@ -27,7 +27,7 @@ float *kl__carve_lines(struct kl__carver *c, const struct kl__experts *s, int64_
     return kl__carve(c, (size_t)s->rows.n_pair, (size_t)n * sizeof(float));
 }
 
-/* --------------------------------------------------------------------------------------------------- products -- */
+/* ------------------------------------------------------------------------------------------------------ products -- */
 
 struct kl__matrix kl__expert_lines(const struct kl__experts *s, const float *lines, int64_t e, int64_t n,
                                    bool transposed)
@@ -92,7 +92,7 @@ void kl__project_experts(struct kl__experts *s)
     kl__run_pushed(s);
 }
 
-/* ---------------------------------------------------------------------------------------------------- forward -- */
+/* ------------------------------------------------------------------------------------------------------- forward -- */
 
 static void activate_task(void *arg, int64_t row, int thread)
 {

@@ -34,7 +34,7 @@ static int64_t ceil_div(int64_t a, int64_t b)
     return a / b + (a % b != 0);
 }
 
-/* ----------------------------------------------------------------------------------------------------- scratch -- */
+/* ------------------------------------------------------------------------------------------------------- scratch -- */
 
 struct scratch {
     float *a; /* panels of A: [blocks of k][panels of rows][k][rows], block_rows * KL__GEMM_K in all */
@@ -71,7 +71,7 @@ size_t kl__gemm_workspace(const kl_backend *be)
     return kl__carver_need(&c);
 }
 
-/* ---------------------------------------------------------------------------------------------------- one tile -- */
+/* ------------------------------------------------------------------------------------------------------ one tile -- */
 
 /* What a tile is computed with: the whole of it is [i0 .. i0 + m) x [j0 .. j0 + n). */
 struct tile {
@@ -278,7 +278,7 @@ void kl__gemm_here(const struct kl__kernels *kernels, const struct kl__gemm *g, 
         compute_tile_of(kernels, g, cut, tile, carved);
 }
 
-/* -------------------------------------------------------------------------------------------- many on the pool -- */
+/* ---------------------------------------------------------------------------------------------- many on the pool -- */
 
 struct job {
     const struct kl__kernels *kernels;

@@ -28,7 +28,7 @@ size_t kl__cpu_linear_workspace(const kl_backend *be, const kl_linear_args *a)
     return kl__gemm_workspace(be);
 }
 
-/* ---------------------------------------------------------------------------------------------------- backward -- */
+/* ------------------------------------------------------------------------------------------------------ backward -- */
 
 enum { BIAS_COLUMNS = 128 }; /* of one task */
 

@@ -79,8 +79,7 @@ static int64_t n_block(const struct experts *s, int64_t e, struct kl__form form)
     return kl__n_token_block(form, s->rows.start[e + 1] - s->rows.start[e]);
 }
 
-/* ------------------------------------------------------------------------------------------------------ hidden units
- * -- */
+/* -------------------------------------------------------------------------------------------------- hidden units -- */
 
 /* One expert's run of panels. */
 struct piece {
@@ -133,8 +132,7 @@ static void hidden_task(void *arg, int64_t task, int thread)
         hidden_panel(s, &s->scratch[thread], task, panel);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- outputs
- * -- */
+/* ------------------------------------------------------------------------------------------------------- outputs -- */
 
 /* y of the tokens += what one expert makes of its rows, weighted. */
 static void add_weighted(const struct experts *s, float *y, const float *sum, struct kl__chosen lines)

@@ -25,8 +25,7 @@ const void *kl__weight_row(const struct kl__weight *w, int64_t matrix, int64_t r
     return (const char *)w->data + (matrix * w->n_out + row) * row_bytes(w);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- cuts
- * -- */
+/* ---------------------------------------------------------------------------------------------------------- cuts -- */
 
 struct kl__panel_rows kl__panel_rows(int64_t n_out, int64_t panel)
 {
@@ -47,8 +46,7 @@ int64_t kl__n_token_block(struct kl__form form, int64_t n)
     return (n + most - 1) / most;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- product
- * -- */
+/* ------------------------------------------------------------------------------------------------------- product -- */
 
 struct kl__panel kl__carve_panel(struct kl__carver *c)
 {

@@ -14,8 +14,7 @@
 /** First byte of a row of one matrix. */
 const void *kl__weight_row(const struct kl__weight *w, int64_t matrix, int64_t row);
 
-/* ------------------------------------------------------------------------------------------------- cut of a matrix
- * -- */
+/* ----------------------------------------------------------------------------------------------- cut of a matrix -- */
 
 /** Rows of a matrix that make a panel: `n` rows from `row` on.  Near the end, where less than a panel is left, `first`
  *  lies before `row`: what is computed from there on is computed twice, and the same. */
@@ -42,8 +41,7 @@ static inline int64_t kl__end_of_run(int64_t n_out, int64_t run)
     return (run + 1) * KL__RUN < kl__n_panel(n_out) ? (run + 1) * KL__RUN : kl__n_panel(n_out);
 }
 
-/* ------------------------------------------------------------------------------------------------- cut of the tokens
- * -- */
+/* --------------------------------------------------------------------------------------------- cut of the tokens -- */
 
 /** Rows of activations of one product: number i is row at[i] / per, or first + i without `at`. */
 struct kl__chosen {
@@ -61,8 +59,7 @@ static inline int64_t kl__token_block(int64_t n, int64_t n_block, int64_t i)
     return n * i / n_block;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- product
- * -- */
+/* ------------------------------------------------------------------------------------------------------- product -- */
 
 /** What one thread multiplies with. */
 struct kl__panel {

@@ -144,8 +144,7 @@ static void keep_block_starts(const struct walk *w, int64_t start, int64_t n_blo
     }
 }
 
-/* One head through the block of n chunks that begins at token `start` with the state `first`.  `after` comes after it.
- * */
+/* One head through the block of n chunks that begins at token `start` with the state `first`.  `after` follows. */
 static void run_block(const struct walk *w, int head, int64_t start, int n, const float *first,
                       const struct kl__replay_chunk *after)
 {

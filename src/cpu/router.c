@@ -175,7 +175,7 @@ size_t kl__cpu_router_workspace(const kl_backend *be, const kl_router_args *a)
     return kl__scratch_workspace(be, N_ARRAY, a->logits.dim[1]);
 }
 
-/* ---------------------------------------------------------------------------------------------------- backward -- */
+/* ------------------------------------------------------------------------------------------------------ backward -- */
 
 /* d_s, with the choice held and s what weights come from: w_j = scale s_j / (S + TINY), S the sum of the chosen, so
  *      ds_j = scale / (S + TINY) (dw_j - sum_i dw_i s_i / (S + TINY))

@@ -8,7 +8,7 @@
 #include "ops/backend.h"
 #include "tensor/tensor.h"
 
-/* --------------------------------------------------------------------------------------------- element types -- */
+/* ------------------------------------------------------------------------------------------------- element types -- */
 
 /** `n` elements at `p` of type `dtype` as f32: `p` itself for f32, otherwise converted into `scratch` [n]. */
 static inline const float *kl__read_row(const struct kl__kernels *k, kl_dtype dtype, const void *p, int64_t n,
@@ -32,7 +32,7 @@ static inline void kl__end_row(const struct kl__kernels *k, kl_dtype dtype, void
         k->bf16_of_f32(p, scratch, n);
 }
 
-/* ------------------------------------------------------------------------------------------------------- rows -- */
+/* ---------------------------------------------------------------------------------------------------------- rows -- */
 
 /** The rows of an activation: each of n_token tokens holds n_head rows, which start n_dim elements apart. */
 struct kl__rows {
@@ -63,7 +63,7 @@ typedef void kl__row_fn(const void *job, int64_t token, int64_t head, float *scr
 void kl__for_rows(const kl_backend *be, struct kl__rows s, kl_workspace work, int n_array, int64_t n_float,
                   kl__row_fn *fn, const void *job);
 
-/* ---------------------------------------------------------------------------------------------------- scratch -- */
+/* ------------------------------------------------------------------------------------------------------- scratch -- */
 
 /** Every thread's own memory at the start of a workspace: n_array arrays of n_float floats, one after the other. */
 float *kl__scratch(kl_workspace work, int n_array, int64_t n_float, int thread);
@@ -72,7 +72,7 @@ void kl__carve_scratch(struct kl__carver *c, const kl_backend *be, int n_array, 
 /** The workspace of an operator that needs nothing else. */
 size_t kl__scratch_workspace(const kl_backend *be, int n_array, int64_t n_float);
 
-/* ------------------------------------------------------------------------------- sums over tokens: parameters -- */
+/* ---------------------------------------------------------------------------------- sums over tokens: parameters -- */
 
 /** Tokens in blocks that depend on their number only: at most KL__MAX_BLOCKS, so that partial sums of a parameter's
  *  gradient, one per block, stay few, and their order is the same for any number of threads. */

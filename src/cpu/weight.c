@@ -69,8 +69,7 @@ size_t kl__cpu_weight_experts_workspace(const kl_backend *be, const struct kl__w
     return all_in_panels(be, call) ? kl__panel_experts_workspace(be, call) : kl__number_experts_workspace(be, call);
 }
 
-/* -------------------------------------------------------------------------------------------------------------- rows
- * -- */
+/* ---------------------------------------------------------------------------------------------------------- rows -- */
 
 struct rows_job {
     kl_tensor y, id;

@@ -13,7 +13,7 @@ bool kl__gguf_claims(const struct kl__map *map)
     return map->bytes >= 4 && memcmp(map->data, KL__GGUF_MAGIC, 4) == 0;
 }
 
-/* ------------------------------------------------------------------------------------------------------- a part -- */
+/* -------------------------------------------------------------------------------------------------------- a part -- */
 
 struct part {
     struct kl__store *store;
@@ -125,7 +125,7 @@ static kl_status read_head(struct part *p)
     return take_count(p, "the number of keys", LEAST_KV, &p->n_kv);
 }
 
-/* ----------------------------------------------------------------------------------------------------- metadata -- */
+/* ------------------------------------------------------------------------------------------------------ metadata -- */
 
 /* What is being read, for sentences: "the value of key 'KEY'". */
 struct label {
@@ -250,7 +250,7 @@ static kl_status open_part(struct part *p, struct kl__store *s, int file, struct
     return read_alignment(p);
 }
 
-/* ------------------------------------------------------------------------------------------------------ tensors -- */
+/* ------------------------------------------------------------------------------------------------------- tensors -- */
 
 static kl_status fail_tensor(struct part *p, const struct kl__stored *t, kl_status status, const char *is,
                              long long found, const char *expected)
@@ -351,7 +351,7 @@ static kl_status read_tensors(struct part *p)
     return place_tensors(p, from);
 }
 
-/* -------------------------------------------------------------------------------------------------- split files -- */
+/* --------------------------------------------------------------------------------------------------- split files -- */
 
 /* How the name of part 1 of n ends; the digits of the others count up. */
 static bool first_part_ending(char ending[24], int64_t n_part, int64_t part)

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* ---------------------------------------------------------------------------------------------------- sentences -- */
+/* ----------------------------------------------------------------------------------------------------- sentences -- */
 
 struct kl__shown kl__shown_file(const struct kl__store *store, int i)
 {
@@ -24,7 +24,7 @@ struct kl__shown kl__shown_shape(int n_dim, const int64_t *dim)
     return s;
 }
 
-/* ------------------------------------------------------------------------------------------------------ opening -- */
+/* ------------------------------------------------------------------------------------------------------- opening -- */
 
 /* A slot for one more file, with a copy of its path. */
 static struct kl__store_file *new_file(struct kl__store *s, const char *path)
@@ -201,7 +201,7 @@ void kl__store_close(struct kl__store *s)
     kl__release(s->alloc, s);
 }
 
-/* ------------------------------------------------------------------------------------------------------ filling -- */
+/* ------------------------------------------------------------------------------------------------------- filling -- */
 
 kl_status kl__store_reserve(struct kl__store *s, int64_t n_tensor, kl_error *err)
 {
@@ -242,7 +242,7 @@ kl_status kl__store_enter(struct kl__store *s, int64_t i, kl_error *err)
     return KL_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------- asking -- */
+/* -------------------------------------------------------------------------------------------------------- asking -- */
 
 const struct kl__stored *kl__store_find(const struct kl__store *s, const char *name)
 {

@@ -180,7 +180,7 @@ static kl_status read_ffns(const struct reader *r, kl_config *c)
     return KL_OK;
 }
 
-/* ----------------------------------------------------------------------------------- what is not a plain number -- */
+/* ------------------------------------------------------------------------------------ what is not a plain number -- */
 
 /* key_length_mla counts the shared columns too.  Files from before the latent cache have it as key_length. */
 static kl_status read_mla_widths(const struct reader *r, kl_config *c)
@@ -231,7 +231,7 @@ static kl_status read_token(const struct reader *r, const char *key, int64_t *id
     return kl__meta_find(&r->store->meta, key) ? kl__store_int(id, r->store, key, r->err) : KL_OK;
 }
 
-/* --------------------------------------------------------------------------------------------------- the whole -- */
+/* ----------------------------------------------------------------------------------------------------- the whole -- */
 
 static kl_status check_architecture(const struct reader *r)
 {

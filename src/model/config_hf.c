@@ -247,7 +247,7 @@ static kl_status read_ffns(const struct reader *r, kl_config *c)
     return KL_OK;
 }
 
-/* ----------------------------------------------------------------------------------- what is not a plain number -- */
+/* ------------------------------------------------------------------------------------ what is not a plain number -- */
 
 /* The index of the word that the key says, `otherwise` when it says nothing. */
 static kl_status read_word(const struct reader *r, const char *key, const char *a, const char *b, const char *none,
@@ -367,7 +367,7 @@ static kl_status refuse_unknown(const struct reader *r, const kl_config *c)
     return KL_OK;
 }
 
-/* --------------------------------------------------------------------------------------------------- the whole -- */
+/* ----------------------------------------------------------------------------------------------------- the whole -- */
 
 static kl_status check_architecture(const struct reader *r)
 {

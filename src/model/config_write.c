@@ -120,8 +120,7 @@ static void put_layers(struct put *p)
         put_list(p, "klinear_mixer", mixer_word);
 }
 
-/* ----------------------------------------------------------------------------------------------------- the numbers
- * -- */
+/* --------------------------------------------------------------------------------------------------- the numbers -- */
 
 /* A member that says what its absence would say as well, or that a model of this kind has no use for. */
 static bool goes_without(const kl_config *c, const struct kl__config_key *k)

@@ -37,8 +37,7 @@ static kl_status fail_memory(const struct work *k)
     return kl__fail(k->err, KL_ERR_MEMORY, "%s: no memory to convert it", kl__shown_path(k->path).text);
 }
 
-/* -------------------------------------------------------------------------------------------------- what is there --
- * */
+/* ------------------------------------------------------------------------------------------------- what is there -- */
 
 static kl_status need(const struct work *k, const struct kl__hf_tensor *t, const struct kl__stored **stored)
 {
@@ -88,8 +87,7 @@ static const struct kl__stored *source_of(const struct work *k, const struct kl_
     return kl__store_find(k->store, kl__param_name(KL__NAMES_HF, t->param, t->layer, expert).text);
 }
 
-/* ---------------------------------------------------------------------------------------------------- what will be
- * -- */
+/* -------------------------------------------------------------------------------------------------- what will be -- */
 
 /* The type that a matrix has now; experts that differ become f32. */
 static enum kl__type kept_type(const struct work *k, const struct kl__gguf_tensor *t)
@@ -175,8 +173,7 @@ static kl_status put_meta(const struct work *k)
     return put_origin(k);
 }
 
-/* --------------------------------------------------------------------------------------------------------- numbers
- * -- */
+/* ------------------------------------------------------------------------------------------------------- numbers -- */
 
 /* GGUF files hold -exp(A_log). */
 static kl_status write_rates(const struct work *k, struct kl__stream *s, int64_t i)
@@ -236,8 +233,7 @@ static kl_status write_tensors(const struct work *k, struct kl__stream *s)
     return KL_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------- the whole
- * -- */
+/* ----------------------------------------------------------------------------------------------------- the whole -- */
 
 static kl_status write_all(struct work *k)
 {

@@ -33,8 +33,7 @@ static kl_status fail_memory(const struct work *k)
     return kl__fail(k->err, KL_ERR_MEMORY, "%s: no memory to convert it", kl__shown_path(k->path).text);
 }
 
-/* -------------------------------------------------------------------------------------------------- what is there --
- * */
+/* ------------------------------------------------------------------------------------------------- what is there -- */
 
 /* A part of kv_b; NULL: the file has it whole. */
 static const struct kl__stored *part_of(const struct work *k, int layer, char part)
@@ -113,8 +112,7 @@ static struct kl__gather gather_of(const struct work *k, const struct kl__hf_ten
     return g;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- types
- * -- */
+/* --------------------------------------------------------------------------------------------------------- types -- */
 
 /* True when bf16 holds every number of the tensor. */
 static bool fits_bf16(const struct kl__stored *t)
@@ -172,8 +170,7 @@ static kl_status plan(struct work *k)
     return kl__shards_plan(&k->shards, k->hf, k->n_hf, most, k->err);
 }
 
-/* --------------------------------------------------------------------------------------------------------- numbers
- * -- */
+/* ------------------------------------------------------------------------------------------------------- numbers -- */
 
 static kl_status write_a_log(struct work *k, int64_t i, const struct kl__hf_tensor *t)
 {
@@ -246,8 +243,7 @@ static kl_status write_shards(struct work *k)
     return KL_OK;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- texts
- * -- */
+/* --------------------------------------------------------------------------------------------------------- texts -- */
 
 static kl_status write_config(struct work *k)
 {
@@ -275,8 +271,7 @@ static kl_status write_texts(struct work *k)
     return kl__shards_write_index(&k->shards, k->folder, k->alloc, k->err);
 }
 
-/* ------------------------------------------------------------------------------------------------------- the whole
- * -- */
+/* ----------------------------------------------------------------------------------------------------- the whole -- */
 
 static kl_status convert(struct work *k, const char *from)
 {

@@ -11,8 +11,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-/* ---------------------------------------------------------------------------------------------------- to metadata --
- * */
+/* --------------------------------------------------------------------------------------------------- to metadata -- */
 
 enum { NORMAL = 1, CONTROL = 3, UNUSED = 5, UNUSED_BYTES = 16 };
 
@@ -134,8 +133,7 @@ kl_status kl__token_meta_put(struct kl__writer *w, const kl_config *c, const cha
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------------- to files --
- * */
+/* ------------------------------------------------------------------------------------------------------ to files -- */
 
 /* All ordinary tokens come first, so that their ids are ranks. */
 static kl_status check_ranks(const kl_tokenizer *t, const struct kl__store *s, kl_error *err)

@@ -2,7 +2,7 @@
 
 #include "ops/check.h"
 
-/* ------------------------------------------------------------------------------------------------------ checks -- */
+/* -------------------------------------------------------------------------------------------------------- checks -- */
 
 /* Decodes, whole blocks in a row, bytes that can be counted, data. */
 static kl_status check_weight(const char *op, const char *name, const struct kl__weight *w, kl_error *err)
@@ -35,7 +35,7 @@ static kl_status check_shape(const char *op, const char *name, const struct kl__
                     (long long)n_out, (long long)n_in);
 }
 
-/* ----------------------------------------------------------------------------------------------------- packing -- */
+/* ------------------------------------------------------------------------------------------------------- packing -- */
 
 size_t kl__weight_packed_bytes(const kl_backend *be, const struct kl__weight *w)
 {
@@ -59,7 +59,7 @@ kl_status kl__weight_pack(const kl_backend *be, const struct kl__weight *w, void
     return KL_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------ linear -- */
+/* -------------------------------------------------------------------------------------------------------- linear -- */
 
 static const char linear_op[] = "kl__weight_linear";
 
@@ -114,7 +114,7 @@ kl_status kl__weight_linear(const kl_backend *be, kl_tensor y, kl_tensor x, cons
     return kl__weight_linears(be, &(struct kl__weight_product){y, w, add}, 1, x, work, err);
 }
 
-/* ----------------------------------------------------------------------------------------------------- experts -- */
+/* ------------------------------------------------------------------------------------------------------- experts -- */
 
 static const char experts_op[] = "kl__weight_experts";
 
@@ -166,7 +166,7 @@ kl_status kl__weight_experts(const kl_backend *be, kl_tensor y, kl_tensor x, kl_
     return KL_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------- rows -- */
+/* ---------------------------------------------------------------------------------------------------------- rows -- */
 
 kl_status kl__weight_rows(const kl_backend *be, kl_tensor y, kl_tensor id, const struct kl__weight *table,
                           kl_error *err)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* -------------------------------------------------------------------------------------------------- the file -- */
+/* ------------------------------------------------------------------------------------------------------ the file -- */
 
 /* As it stands in the file: 72 bytes, little-endian like every machine this runs on. */
 struct record {
@@ -102,7 +102,7 @@ double golden_number(const golden_case *c, const char *name, double otherwise)
     return a->type == 'd' ? *(const double *)a->data : (double)*(const int64_t *)a->data;
 }
 
-/* --------------------------------------------------------------------------------------------------- tensors -- */
+/* ------------------------------------------------------------------------------------------------------- tensors -- */
 
 static kl_tensor shaped(const golden_array *a, void *data, kl_dtype dtype)
 {
@@ -159,7 +159,7 @@ kl_tensor golden_sum(const golden_run *r, const char *name)
     return a ? shaped(a, kt_zeros(a->n), KL_F32) : (kl_tensor){0};
 }
 
-/* -------------------------------------------------------------------------------------------------- verdicts -- */
+/* ------------------------------------------------------------------------------------------------------ verdicts -- */
 
 static float element(kl_tensor t, int64_t i)
 {

@@ -81,7 +81,7 @@ static struct problem random_problem(kt_rng *r)
     return p;
 }
 
-/* ------------------------------------------------------------------------- the recurrent adjoint, in double -- */
+/* ------------------------------------------------------------------------------ the recurrent adjoint, in double -- */
 
 struct gradients {
     double *row[N_ROWS], *v, *S0;
@@ -174,7 +174,7 @@ static struct gradients adjoint(const struct problem *p)
     return d;
 }
 
-/* ------------------------------------------------------------------------------------------ the operator's way -- */
+/* -------------------------------------------------------------------------------------------- the operator's way -- */
 
 static kl_tensor tensor3(const struct problem *p, float *x, uint16_t *x16, int64_t dim)
 {
@@ -278,7 +278,7 @@ static const kl_backend *fastest(int n_thread)
     return kt_backend(kt_level(l), n_thread);
 }
 
-/* ----------------------------------------------------------------------------------------------------- tests -- */
+/* --------------------------------------------------------------------------------------------------------- tests -- */
 
 static void matches_the_recurrent_adjoint(void **state)
 {

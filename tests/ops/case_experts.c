@@ -63,7 +63,7 @@ static void run_bwd(const kl_backend *be, kl_experts_bwd_args b)
     KT_OK(kl_experts_bwd(be, &b, KT_ERR));
 }
 
-/* ---------------------------------------------------------------------------------------------------- formula -- */
+/* ------------------------------------------------------------------------------------------------------- formula -- */
 
 /* One pair of token and expert: forward into y, and when dy is given all gradients. */
 static void pair64(const struct inputs *in, int t, int j, const float *dy)
@@ -109,7 +109,7 @@ static void formula(const struct inputs *in, const float *dy)
             pair64(in, t, j, dy ? dy + t * D : NULL);
 }
 
-/* ------------------------------------------------------------------------------------------------------- tests -- */
+/* --------------------------------------------------------------------------------------------------------- tests -- */
 
 static void agrees_with_formula(void **state)
 {

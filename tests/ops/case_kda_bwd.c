@@ -7,7 +7,7 @@
 
 enum { MAX_SEQ = 5 };
 
-/* ------------------------------------------------------------------------------------------------- a problem -- */
+/* ----------------------------------------------------------------------------------------------------- a problem -- */
 
 enum gate_shape { NO_GATE, PER_HEAD, PER_CHANNEL };
 enum gate_regime { MILD, ALL_ZERO, ALL_FIFTY, HALF_FIFTY, SPIKES, FORGETS, N_REGIME };
@@ -146,7 +146,7 @@ static const char *describe(const struct problem *p)
     return text;
 }
 
-/* ------------------------------------------------------------------------- the recurrent adjoint, in double -- */
+/* ------------------------------------------------------------------------------ the recurrent adjoint, in double -- */
 
 struct gradients {
     double *q, *k, *v, *g, *beta, *A_log, *dt_bias, *S0; /* dense */
@@ -338,7 +338,7 @@ static struct gradients adjoint(const struct problem *p)
     return d;
 }
 
-/* ------------------------------------------------------------------------------------------ the operator's way -- */
+/* -------------------------------------------------------------------------------------------- the operator's way -- */
 
 static kl_tensor tensor3(const struct problem *p, float *x, uint16_t *x16, int64_t heads, int64_t dim, int64_t pitch)
 {
@@ -486,7 +486,7 @@ static void keep_snapshots(struct problem *p)
     run_forward(p, kt_backend("ref", 1), kt_floats(p->T * p->HV * p->V), NULL);
 }
 
-/* ----------------------------------------------------------------------------------------------------- tests -- */
+/* --------------------------------------------------------------------------------------------------------- tests -- */
 
 static const kl_backend *fastest(void)
 {

@@ -85,7 +85,7 @@ static kl_tensor rows_of(const kl_kda_bwd_args *b, int i)
     return all[i];
 }
 
-/* ----------------------------------------------------------------------------------------------- numbers -- */
+/* ------------------------------------------------------------------------------------------------------- numbers -- */
 
 static void every_regime(void **state)
 {
@@ -194,7 +194,7 @@ static void gauge_identities(void **state)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------- bits -- */
+/* ---------------------------------------------------------------------------------------------------------- bits -- */
 
 /* Gradients of token t come from the d_o of t and later ones only: what an earlier d_o holds, NaN included, does not
  * reach them; and with nothing coming in from some token on they are exactly 0 there. */

@@ -134,7 +134,7 @@ static void check(const struct mistake *m, int n, kl_status (*run)(struct call *
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------- kl_kda -- */
+/* -------------------------------------------------------------------------------------------------------- kl_kda -- */
 
 static kl_status run_kda(struct call *c, kl_error *err)
 {
@@ -279,7 +279,7 @@ static void kda_refuses(void **state)
     check(m, sizeof m / sizeof *m, run_kda, "kl_kda:", kda_output);
 }
 
-/* ---------------------------------------------------------------------------------------------------- kl_dplr -- */
+/* ------------------------------------------------------------------------------------------------------- kl_dplr -- */
 
 static kl_status run_dplr(struct call *c, kl_error *err)
 {
@@ -332,7 +332,7 @@ static void dplr_refuses(void **state)
     check(m, sizeof m / sizeof *m, run_dplr, "kl_dplr:", dplr_output);
 }
 
-/* -------------------------------------------------------------------------------------------------- backwards -- */
+/* ----------------------------------------------------------------------------------------------------- backwards -- */
 
 static kl_status run_kda_bwd(struct call *c, kl_error *err)
 {

@@ -47,7 +47,7 @@ static void shuffle(kt_rng *r, int64_t *order, int64_t n)
     }
 }
 
-/* ----------------------------------------------------------------------------------------- chunks and splits -- */
+/* --------------------------------------------------------------------------------------------- chunks and splits -- */
 
 /* P1, P2: the path and the chunk length change the rounding only; each fits float64 within CLOSE already, so that two
  * of them may be twice that apart. */
@@ -184,7 +184,7 @@ static void layouts_agree(void **state)
     }
 }
 
-/* ----------------------------------------------------------------------------------------------- symmetries -- */
+/* ---------------------------------------------------------------------------------------------------- symmetries -- */
 
 /* Rows of a state: [.. K][V] moved along K. */
 static kl_tensor permuted_state_rows(kl_tensor s, const int64_t *order, int64_t K, int64_t V)
@@ -325,7 +325,7 @@ static void signs_cancel(void **state)
         }
 }
 
-/* ------------------------------------------------------------------------------------------------ linearity -- */
+/* ----------------------------------------------------------------------------------------------------- linearity -- */
 
 static kl_tensor sum_of(kl_tensor a, kl_tensor b)
 {

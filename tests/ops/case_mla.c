@@ -50,7 +50,7 @@ static void run(const kl_backend *be, const struct problem *p, kl_mla_form form,
     call(be, args_of(p, form, o, lse));
 }
 
-/* ------------------------------------------------------------------------------------------ float64 reference -- */
+/* --------------------------------------------------------------------------------------------- float64 reference -- */
 
 /* Keys and values of all heads, in double: [S][H][DN + DR] and [S][H][DV]. */
 static struct attention64 expand64(const struct problem *p)
@@ -120,7 +120,7 @@ static struct gradients64 backward64(const struct problem *p, const float *d_o)
     return g;
 }
 
-/* ---------------------------------------------------------------------------------------------------- the cases -- */
+/* ----------------------------------------------------------------------------------------------------- the cases -- */
 
 static const int64_t ragged_q[] = {0, 13, 13, 14, 81, 84}, ragged_k[] = {0, 29, 35, 36, 103, 104};
 static const int64_t windows_q[] = {0, 100, 230, 231}, windows_k[] = {0, 100, 280, 1500};
@@ -363,7 +363,7 @@ static void bf16_and_pitches(void **state)
     kt_free_all();
 }
 
-/* ---------------------------------------------------------------------------------------------------- gradients -- */
+/* ----------------------------------------------------------------------------------------------------- gradients -- */
 
 struct gradients {
     int64_t n_q, n_cache, n_uk, n_uv;
@@ -508,7 +508,7 @@ static void gradient_options(void **state)
     kt_free_all();
 }
 
-/* ----------------------------------------------------------------------------------------------------- refusals -- */
+/* ------------------------------------------------------------------------------------------------------ refusals -- */
 
 static void refusals(void **state)
 {

@@ -29,7 +29,7 @@ static void run(const kl_backend *be, kl_router_args a)
     KT_OK(kl_router(be, &a, KT_ERR));
 }
 
-/* ------------------------------------------------------------------------------------- the same in another way -- */
+/* --------------------------------------------------------------------------------------- the same in another way -- */
 
 static void scores64(double *s, const float *logit, kl_score score, int n)
 {
@@ -264,7 +264,7 @@ static void no_score_at_all(void **state)
     kt_free_all();
 }
 
-/* ---------------------------------------------------------------------------------------------------- backward -- */
+/* ------------------------------------------------------------------------------------------------------ backward -- */
 
 static void run_bwd(const kl_backend *be, kl_router_bwd_args b)
 {

@@ -50,7 +50,7 @@ static void run(const kl_backend *be, float *y, const struct inputs *in, int64_t
                              &in->gate, &in->up, &in->down, add, work, KT_ERR));
 }
 
-/* ----------------------------------------------------------------------------------------------------- formula -- */
+/* ------------------------------------------------------------------------------------------------------- formula -- */
 
 static double dot64(const double *x, const float *w, int n)
 {
@@ -85,7 +85,7 @@ static double *formula(const struct inputs *in)
     return y;
 }
 
-/* ------------------------------------------------------------------------------------------------------- tests -- */
+/* --------------------------------------------------------------------------------------------------------- tests -- */
 
 static void agrees_with_formula(bool exact)
 {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---------------------------------------------------------------------------------------------- random numbers -- */
+/* ------------------------------------------------------------------------------------------------ random numbers -- */
 
 static uint64_t next(kt_rng *r)
 {
@@ -40,7 +40,7 @@ void kt_fill_normal(kt_rng *r, float *x, int64_t n, float scale)
         x[i] = (float)kt_normal(r) * scale;
 }
 
-/* ------------------------------------------------------------------------------------------------------ memory -- */
+/* -------------------------------------------------------------------------------------------------------- memory -- */
 
 enum { BORDER = 64, POISON = 0xa5 };
 
@@ -130,7 +130,7 @@ kl_workspace kt_work(size_t bytes)
     return (kl_workspace){.data = memory + 4, .bytes = bytes};
 }
 
-/* ---------------------------------------------------------------------------------------------------- backends -- */
+/* ------------------------------------------------------------------------------------------------------ backends -- */
 
 static const char *const levels[] = {"ref", "avx2", "avx512"};
 enum { N_LEVEL = 3, MAX_THREAD = 8 };
@@ -175,7 +175,7 @@ void kt_free_backends(void)
         }
 }
 
-/* --------------------------------------------------------------------------------------------------- distances -- */
+/* ----------------------------------------------------------------------------------------------------- distances -- */
 
 double kt_ratio64(const float *a, const double *b, int64_t n)
 {
@@ -228,7 +228,7 @@ void kt_assert_same_bits(const char *what, const void *a, const void *b, size_t 
             fail_msg("%s: byte %zu differs: %02x and %02x", what, i, x[i], y[i]);
 }
 
-/* ------------------------------------------------------------------------------------------ finite differences -- */
+/* -------------------------------------------------------------------------------------------- finite differences -- */
 
 double kt_dot(const float *w, const float *x, int64_t n)
 {
@@ -289,7 +289,7 @@ void kt_check_gradient(const char *what, kt_loss_fn *loss, void *ctx, float *x, 
     free(d);
 }
 
-/* ---------------------------------------------------------------------------------------------------- statuses -- */
+/* ------------------------------------------------------------------------------------------------------ statuses -- */
 
 void kt_assert_failed(kl_status got, kl_status want, const kl_error *err, const char *const *word, int n)
 {

@@ -187,7 +187,7 @@ ref64_outputs ref64_kda(const kl_kda_args *a)
     return out;
 }
 
-/* ---------------------------------------------------------------------------------------------------- adjoint -- */
+/* ------------------------------------------------------------------------------------------------------- adjoint -- */
 
 /* Through y = x inverse, inverse = (sum x^2 + eps)^-1/2 :  dx = inverse (dy - y (y . dy)). */
 static void add_through_norm(const struct call *c, double *dx, const double *dy, const double *y, double inverse)

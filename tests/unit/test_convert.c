@@ -81,8 +81,7 @@ static void assert_same_file(const char *a, const char *b)
     kt_free_all();
 }
 
-/* -------------------------------------------------------------------------------------------------- there and back
- * -- */
+/* ------------------------------------------------------------------------------------------------ there and back -- */
 
 /* A model in Hugging Face layout with everything that a file can have other than the released one: see `odd`. */
 enum { PLAIN, F32_EMBEDDING, MIXED, SHAPES, N_ODD };
@@ -309,8 +308,7 @@ static void configurations_as_text(void **state)
     }
 }
 
-/* --------------------------------------------------------------------------------------------------------- refusals
- * -- */
+/* ------------------------------------------------------------------------------------------------------ refusals -- */
 
 static void add_tensor(const char *folder, const char *name)
 {

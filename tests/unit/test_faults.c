@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ------------------------------------------------------------------------ an allocator that refuses and counts -- */
+/* -------------------------------------------------------------------------- an allocator that refuses and counts -- */
 
 enum { MAX_BLOCK = 64 };
 
@@ -49,7 +49,7 @@ static kl_allocator allocator_on(struct ledger *l)
     return (kl_allocator){.alloc = take, .release = give_back, .user = l};
 }
 
-/* ----------------------------------------------------------------------------------- threads that do not start -- */
+/* ------------------------------------------------------------------------------------- threads that do not start -- */
 
 static int threads_until_refusal = -1; /* -1: all start */
 
@@ -69,7 +69,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)
     return real(thread, attr, start, arg);
 }
 
-/* ------------------------------------------------------------------------------------------------------ cases -- */
+/* --------------------------------------------------------------------------------------------------------- cases -- */
 
 static void *const untouched = (void *)0x5a5a5a40;
 

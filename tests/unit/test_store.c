@@ -256,7 +256,7 @@ static void a_large_index(void **state)
     kt_remove_files();
 }
 
-/* -------------------------------------------------------------------------------------------------- split files -- */
+/* --------------------------------------------------------------------------------------------------- split files -- */
 
 static void parts(void **state)
 {
@@ -307,7 +307,7 @@ static void memory_for_parts(void **state)
     kt_remove_files();
 }
 
-/* ------------------------------------------------------------------------------------------- files that change -- */
+/* --------------------------------------------------------------------------------------------- files that change -- */
 
 /* Cutting a mapped file short ends the process that touches what is gone: no zeros pass for weights.  Replacing the
  * file under its name changes nothing for whoever has it open. */

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ------------------------------------------------------------------------------------------------- activations -- */
+/* --------------------------------------------------------------------------------------------------- activations -- */
 
 /* NaN when a number is not finite, else the largest magnitude. */
 static float magnitude(const float *x)
@@ -43,7 +43,7 @@ void kl__q8_row_ref(int8_t *q, float *scale, void *aux, const float *x, int64_t 
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------ weights -- */
+/* ------------------------------------------------------------------------------------------------------- weights -- */
 
 void kl__weight_panel_ref(uint8_t *q, float *scale, float *low, enum kl__type type, const void *from,
                           int64_t row_bytes, int64_t n_block, const void *ahead)
@@ -65,7 +65,7 @@ void kl__weight_panel_ref(uint8_t *q, float *scale, float *low, enum kl__type ty
         }
 }
 
-/* ------------------------------------------------------------------------------------------------------ product -- */
+/* ------------------------------------------------------------------------------------------------------- product -- */
 
 /* Row i of x with row j of the panel. */
 static float dot(float sum, const struct kl__q8_rows *x, int i, int j, const uint8_t *q, const float *scale,
@@ -101,7 +101,7 @@ void kl__q8_tile_ref(float *sum, const struct kl__q8_rows *x, const uint8_t *q, 
         }
 }
 
-/* ------------------------------------------------------------------------------------------------ pairs of bf16 -- */
+/* ------------------------------------------------------------------------------------------------- pairs of bf16 -- */
 
 void kl__bf16_panel_ref(uint16_t *p, const void *from, int64_t row_bytes, int64_t n_k, const void *ahead)
 {

@@ -72,7 +72,7 @@ void KL_VARIANT(attention_dot)(float *c, int64_t c_pitch, const float *a, int64_
         dot_rows(c + i * c_pitch, c_pitch, a + i * a_pitch, a_pitch, b, b_pitch, n, n_dim, 1);
 }
 
-/* ---------------------------------------------------------------------------------------------- weighted sums -- */
+/* ------------------------------------------------------------------------------------------------- weighted sums -- */
 
 /* Where the factors of a tile's rows lie, and the rows that they weigh. */
 struct mix {
@@ -184,7 +184,7 @@ void KL_VARIANT(attention_mix)(float *c, int64_t c_pitch, const float *keep, con
                 to ? to[i] : n, n_dim);
 }
 
-/* ------------------------------------------------------------------------------------------------------ softmax -- */
+/* ------------------------------------------------------------------------------------------------------- softmax -- */
 
 enum { BLOCK_VECTORS = KL__ATTENTION_BLOCK / KL_LANES };
 

@@ -10,7 +10,7 @@ struct kl__gemm_sizes KL_VARIANT(gemm_sizes)(void)
     return (struct kl__gemm_sizes){ROWS, COLUMNS, KL_GEMM_BLOCK_ROWS, KL_GEMM_BLOCK_COLUMNS};
 }
 
-/* ----------------------------------------------------------------------------------------------------- packing -- */
+/* ------------------------------------------------------------------------------------------------------- packing -- */
 
 static inline const void *at_element(const void *from, kl_dtype dtype, int64_t at)
 {
@@ -123,7 +123,7 @@ void KL_VARIANT(gemm_pack)(float *to, const void *from, kl_dtype dtype, int64_t 
         pack(to, from, KL_BF16, pitch, transposed, n, width, n_k);
 }
 
-/* ------------------------------------------------------------------------------------------------- multiplying -- */
+/* --------------------------------------------------------------------------------------------------- multiplying -- */
 
 /* With m a constant, the sums are registers. */
 static inline __attribute__((always_inline)) void tile(float *sum, const float *a, const float *b, int64_t n_k,
@@ -174,7 +174,7 @@ void KL_VARIANT(gemm_tile)(float *sum, const float *a, const float *b, int64_t n
     }
 }
 
-/* ----------------------------------------------------------------------------------------------------- storing -- */
+/* ------------------------------------------------------------------------------------------------------- storing -- */
 
 static inline __attribute__((always_inline)) void store_row(void *c, kl_dtype dtype, const float *sum,
                                                             const float *bias, bool add)

@@ -49,8 +49,8 @@ struct sums {
     vf dq[GROUP], dk[GROUP], dg[GROUP];
 };
 
-/* A token as a far reader: q and k brought to the end of the tile; what of its gradients hangs on the decays between.
- * */
+/* A token as a far reader: q and k brought to the end of the tile; what of its gradients hangs on the
+ * decays between. */
 struct far_token {
     vf q[GROUP], k[GROUP], hangs[GROUP];
 };

@@ -27,11 +27,9 @@ INLINE void clear_tile(vf acc[KL_TILE][2], int n_vec)
 }
 
 /* 512-bit multiply-adds take what they broadcast from memory for nothing, as long as it is used once and its address
- * has
- * no index; so rows are read at a constant distance where the size of a head is the usual one, and most broadcasts
- * serve
- * one vector.  The fewer instructions are no multiply-adds, the less it matters when another thread shares the core's
- * front end. */
+ * has no index; so rows are read at a constant distance where the size of a head is the usual one, and most broadcasts
+ * serve one vector.  The fewer instructions are no multiply-adds, the less it matters when another thread shares the
+ * core's front end. */
 enum {
     USUAL_LD = 128,
     SHARED = KL_LANES == 16 ? 3 : KL_TILE, /* rows whose broadcast serves both vectors: more cost instructions, fewer
