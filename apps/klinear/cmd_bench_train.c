@@ -281,9 +281,9 @@ const struct ka_verb ka_verb_bench_train = {
     .name = "bench train",
     .summary = "measure how fast a model learns, and where the time goes",
     .usage = "[--preset NAME | --config FILE] [options]",
-    .text = "Times forward and backward passes of a model with random weights, compares the operations that the model\n"
-            "needs with the multiply-adds that this machine can do, measured in between, and shows which operators\n"
-            "took how long.  Does so for sequences of the given length, and of four times that.",
+    .text = "Times forward and backward passes of a model with random weights, compares the operations that the\n"
+            "model needs with the multiply-adds that this machine can do, measured in between, and shows which\n"
+            "operators took how long.  Does so for sequences of the given length, and of four times that.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,

@@ -282,9 +282,9 @@ const struct ka_verb ka_verb_chat = {
     .name = "chat",
     .summary = "a conversation with a model",
     .usage = "[options]",
-    .text = "Reads turns line by line and prints the answers as they are written.  A line that begins with a slash is\n"
-            "a command: /help lists them.  A line that ends with a backslash goes on in the next one, and so does\n"
-            "everything between two lines of \"\"\".  Ctrl-C ends an answer, Ctrl-D the chat.",
+    .text = "Reads turns line by line and prints the answers as they are written.  A line that begins with a\n"
+            "slash is a command: /help lists them.  A line that ends with a backslash goes on in the next one,\n"
+            "and so does everything between two lines of \"\"\".  Ctrl-C ends an answer, Ctrl-D the chat.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,

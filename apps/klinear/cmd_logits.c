@@ -176,8 +176,8 @@ const struct ka_verb ka_verb_logits = {
     .summary = "what the network says about given tokens, as plain numbers",
     .usage = "(--tokens LIST | --tokens-file FILE) [options]",
     .text = "Writes the logits behind every token: float32, little-endian, [tokens][vocabulary], row by row and\n"
-            "nothing else, for comparing with another engine.  A file appears when it is complete.\n"
-            "Unlike the other verbs it computes with --arithmetic exact and --cache-type f32 unless told otherwise.",
+            "nothing else, for comparing with another engine.  A file appears when it is complete. Unlike the\n"
+            "other verbs it computes with --arithmetic exact and --cache-type f32 unless told otherwise.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,

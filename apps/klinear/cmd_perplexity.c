@@ -303,9 +303,9 @@ const struct ka_verb ka_verb_perplexity = {
     .name = "perplexity",
     .summary = "how well a model foresees a text",
     .usage = "[-m MODEL] [options] [FILE]",
-    .text = "Reads a text in windows that overlap and reports the perplexity of the tokens that count: of the first\n"
-            "window all but the first token, of every other its last --stride.  Also bits a byte, which models\n"
-            "with other tokens can be compared by, and the divergence from another run.",
+    .text = "Reads a text in windows that overlap and reports the perplexity of the tokens that count: of the\n"
+            "first window all but the first token, of every other its last --stride.  Also bits a byte, which\n"
+            "models with other tokens can be compared by, and the divergence from another run.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,

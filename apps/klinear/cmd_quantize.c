@@ -175,8 +175,8 @@ const struct ka_verb ka_verb_quantize = {
     .summary = "write a GGUF file again with smaller types, and say what that costs",
     .usage = "IN.gguf OUT.gguf --type TYPE [options]",
     .text = "Writes every matrix in another type, one piece after the other in little memory, and reports sizes\n"
-            "and relative errors by kind of tensor.  Rows that are no whole blocks get the nearest type that fits;\n"
-            "norms, convolutions and routers stay as they are.  OUT.gguf appears when it is complete.",
+            "and relative errors by kind of tensor.  Rows that are no whole blocks get the nearest type that\n"
+            "fits; norms, convolutions and routers stay as they are.  OUT.gguf appears when it is complete.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,

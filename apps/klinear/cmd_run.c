@@ -286,8 +286,8 @@ const struct ka_verb ka_verb_run = {
     .name = "run",
     .summary = "a prompt, and what the model makes of it",
     .usage = "[options] [PROMPT]",
-    .text = "Reads a prompt, from an option, a file or a pipe, and prints what the model writes, as it is written;\n"
-            "at the end statistics on standard error.",
+    .text = "Reads a prompt, from an option, a file or a pipe, and prints what the model writes, as it is\n"
+            "written; at the end statistics on standard error.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,

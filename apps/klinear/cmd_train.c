@@ -64,7 +64,7 @@ static const struct ka_option options[] = {
      .field = offsetof(struct settings, stop),
      .min = 0,
      .max = INT64_MAX / 2,
-     .help = "end after so many steps, as if it had been killed; 0, the default: at the end"},
+     .help = "end after so many steps, as if killed; 0, the default: at the end"},
     {0},
 };
 
@@ -74,10 +74,11 @@ const struct ka_verb ka_verb_train = {
     .name = "train",
     .summary = "train a model by a recipe, or go on where it was",
     .usage = "RECIPE [--set KEY=VALUE]... [options]",
-    .text = "A recipe is a file with lines KEY = VALUE; klinear train RECIPE --print shows all keys, with what they\n"
-            "mean.  The output folder gets log.csv (a row for each step), events for TensorBoard, checkpoints, and in\n"
-            "the end the model, in Hugging Face layout and as GGUF, and loss.svg.  The same command goes on after the\n"
-            "last checkpoint, to the bit, however it ended.  Ctrl-C writes a checkpoint first.",
+    .text = "A recipe is a file with lines KEY = VALUE; klinear train RECIPE --print shows all keys, with what\n"
+            "they mean.  The output folder gets log.csv (a row for each step), events for TensorBoard,\n"
+            "checkpoints, and in the end the model, in Hugging Face layout and as GGUF, and loss.svg.  The same\n"
+            "command goes on after the last checkpoint, to the bit, however it ended.  Ctrl-C writes a\n"
+            "checkpoint first.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,

@@ -152,8 +152,8 @@ const struct ka_verb ka_verb_train_data = {
     .name = "train data",
     .summary = "turn texts into tokens to learn from",
     .usage = "--tokenizer DIR -o FILE [options] FILE...",
-    .text = "Reads documents out of files of text and writes their tokens, each document with [EOS] behind it, into a\n"
-            "shard: a checksummed file that klinear train maps into memory.",
+    .text = "Reads documents out of files of text and writes their tokens, each document with [EOS] behind it,\n"
+            "into a shard: a checksummed file that klinear train maps into memory.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,

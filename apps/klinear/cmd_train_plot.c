@@ -42,8 +42,8 @@ const struct ka_verb ka_verb_train_plot = {
     .name = "train plot",
     .summary = "draw the loss of training runs",
     .usage = "[-o FILE.svg] FOLDER...",
-    .text = "Draws the loss of each step, smoothed, and that of the held-back data as dots, for up to 8 folders that\n"
-            "klinear train wrote.",
+    .text = "Draws the loss of each step, smoothed, and that of the held-back data as dots, for up to 8 folders\n"
+            "that klinear train wrote.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,

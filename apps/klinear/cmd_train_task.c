@@ -334,10 +334,10 @@ const struct ka_verb ka_verb_train_task = {
     .name = "train task",
     .summary = "let a small model learn a synthetic task",
     .usage = "palindrome|mqar|stack [options]",
-    .text = "Trains a small model on fresh sequences of a task whose answers are known, and prints how many of them\n"
-            "it foresees.  palindrome: symbols, a separator, the same symbols backwards.  mqar: keys with values,\n"
-            "then some of the keys, whose values are asked for.  stack: 64 stacks that things are put on and taken\n"
-            "from.  What a row shows was counted before the model had seen the sequences.",
+    .text = "Trains a small model on fresh sequences of a task whose answers are known, and prints how many of\n"
+            "them it foresees.  palindrome: symbols, a separator, the same symbols backwards.  mqar: keys with\n"
+            "values, then some of the keys, whose values are asked for.  stack: 64 stacks that things are put\n"
+            "on and taken from.  What a row shows was counted before the model had seen the sequences.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,

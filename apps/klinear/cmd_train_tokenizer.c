@@ -92,9 +92,9 @@ const struct ka_verb ka_verb_train_tokenizer = {
     .name = "train tokenizer",
     .summary = "learn a tokenizer from texts",
     .usage = "-o DIR [options] FILE...",
-    .text = "Learns byte-pair tokens from files of text and writes them as tiktoken.model, the format of the released\n"
-            "model, with a tokenizer_config.json that names the special tokens: klinear tokenize reads them, and\n"
-            "klinear train data and train use them.",
+    .text = "Learns byte-pair tokens from files of text and writes them as tiktoken.model, the format of the\n"
+            "released model, with a tokenizer_config.json that names the special tokens: klinear tokenize reads\n"
+            "them, and klinear train data and train use them.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,

@@ -60,7 +60,8 @@ say "The memory" -n 12 --temperature 0 --json -q
 greedy=$(ids)
 prompt=$("$klinear" tokenize -m "$model" -p "The memory")
 line="logits of what was written"
-"$klinear" logits -m "$model" --tokens "${prompt// /,},${greedy// /,}" --decode 12 -o "$scratch/logits"
+"$klinear" logits -m "$model" --tokens "${prompt// /,},${greedy// /,}" --arithmetic fast --cache-type bf16 --decode 12 \
+    -o "$scratch/logits"
 python3 - "$scratch/logits" "$(wc -w <<<"$prompt")" $greedy <<'END' || fail "expected the most likely tokens"
 import array, sys
 data = array.array("f", open(sys.argv[1], "rb").read())

@@ -10,12 +10,12 @@ static void element_types(void **state)
         kl_dtype dtype;
         size_t bytes;
         const char *name;
-    } want[] = {{KL_F32, 4, "f32"}, {KL_BF16, 2, "bf16"}, {KL_F16, 2, "f16"}, {KL_I32, 4, "i32"}};
-    for (int i = 0; i < 4; i++) {
+    } want[] = {{KL_F32, 4, "f32"}, {KL_BF16, 2, "bf16"}, {KL_F16, 2, "f16"}, {KL_I32, 4, "i32"}, {KL_Q8_0, 1, "q8_0"}};
+    for (int i = 0; i < 5; i++) {
         assert_int_equal(kl_dtype_bytes(want[i].dtype), want[i].bytes);
         assert_string_equal(kl_dtype_name(want[i].dtype), want[i].name);
     }
-    assert_int_equal(kl_dtype_bytes((kl_dtype)4), 0);
+    assert_int_equal(kl_dtype_bytes((kl_dtype)5), 0);
     assert_int_equal(kl_dtype_bytes((kl_dtype)-1), 0);
     assert_string_equal(kl_dtype_name((kl_dtype)99), "?");
 }
