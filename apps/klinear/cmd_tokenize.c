@@ -251,8 +251,8 @@ const struct ka_verb ka_verb_tokenize = {
     .name = "tokenize",
     .summary = "text to token ids, and back",
     .usage = "[options]",
-    .text = "Prints the token ids of a text, with spaces between them.  Nothing is put in front or behind, and what\n"
-            "looks like a special token is text, unless --special says otherwise.",
+    .text = "Prints the token ids of a text, with spaces between them.  Nothing is put in front or behind,\n"
+            "and what looks like a special token is text, unless --special says otherwise.",
     .options = options,
     .defaults = &(const struct settings){0},
     .settings_bytes = sizeof(struct settings),
