@@ -28,14 +28,15 @@ struct job {
     struct kl__kda_shape s;
     struct kl__column_split split;
     int heads_per_task;
-    kl__kda_slabs_fn *slabs;
+    bool half; /* products on 16-bit operands */
     int64_t *first_snapshot; /* [n_seq] index of a sequence's first snapshot */
 };
 
 /* Scratch of one thread. */
 struct scratch {
     struct kl__kda_stage stage;
-    float *slabs; /* [heads_per_task][n_slab][K][KL_SLAB]; the state of a recurrent task without state_out */
+    float *slabs;   /* [heads_per_task][n_slab][K][KL_SLAB]; the state of a recurrent task without state_out */
+    float *squares; /* [heads_per_task][n_slab * KL_SLAB] of its columns' norms */
     float *v, *o; /* [chunk][Vp] */
 };
 
@@ -49,6 +50,7 @@ static size_t carve_work(struct kl__carver *c, const struct job *job, int n_thre
     for (int i = 0; i < n_thread; i++) {
         kl__kda_stage_carve(c, s, &x->stage);
         x->slabs = kl__carve(c, (size_t)job->heads_per_task * (size_t)s->K * Vp, sizeof(float));
+        x->squares = kl__carve(c, (size_t)job->heads_per_task * Vp, sizeof(float));
         x->v = kl__carve(c, (size_t)s->chunk * Vp, sizeof(float));
         x->o = kl__carve(c, (size_t)s->chunk * Vp, sizeof(float));
     }
@@ -97,7 +99,8 @@ static struct kl__ahead rows_at(const struct job *job, const struct task *k, str
     return x;
 }
 
-static void run_chunk(const struct job *job, const struct task *k, struct place p, float *slabs, struct scratch *x)
+static void run_chunk(const struct job *job, const struct task *k, struct place p, float *slabs, float *squares,
+                      struct scratch *x)
 {
     int64_t head = k->first_head + p.head;
     int n = tokens_at(job, k, p);
@@ -109,7 +112,10 @@ static void run_chunk(const struct job *job, const struct task *k, struct place 
     const float *v = kl__stage_values(job->k, &k->c, job->a->v, p.t, n, head, x->v, &ldv);
     float *o = kl__begin_outputs(&k->c, job->a->o, p.t, head, x->o, &ldo);
     x->stage.chunk.ahead = &ahead;
-    job->slabs(slabs, o, ldo, NULL, 0, &x->stage.chunk, v, ldv, k->c.n_slab, job->a->rule);
+    if (job->half)
+        job->k->kda_slabs_half(slabs, squares, o, ldo, NULL, 0, &x->stage.chunk, v, ldv, k->c.n_slab, job->a->rule);
+    else
+        job->k->kda_slabs(slabs, o, ldo, NULL, 0, &x->stage.chunk, v, ldv, k->c.n_slab, job->a->rule);
     x->stage.chunk.ahead = NULL;
     kl__end_outputs(job->k, &k->c, job->a->o, p.t, n, head, o, ldo);
 }
@@ -125,12 +131,15 @@ static void run_chunks(const struct job *job, const struct task *k, struct scrat
     const struct kl__kda_shape *s = &job->s;
     const struct kl__columns *c = &k->c;
     ptrdiff_t head_floats = (ptrdiff_t)c->n_slab * s->K * KL_SLAB;
+    ptrdiff_t head_columns = (ptrdiff_t)c->n_slab * KL_SLAB;
     for (int h = 0; h < k->n_head; h++)
         kl__slabs_load(x->slabs + h * head_floats, state_of(job, a->state_in, k->seq, k->first_head + h),
                        a->state_layout, s->K, s->V, c->first_slab, c->n_slab);
+    for (ptrdiff_t i = 0; i < k->n_head * head_columns; i++)
+        x->squares[i] = -1; /* not known yet */
     for (struct place p = {k->start, 0}; p.t < k->end; p = next_place(job, k, p)) {
         float *slabs = x->slabs + p.head * head_floats;
-        run_chunk(job, k, p, slabs, x);
+        run_chunk(job, k, p, slabs, x->squares + p.head * head_columns, x);
         int64_t done = p.t + s->chunk - k->start;
         if (kl__present(a->snapshots) && done % a->snapshot_every == 0 && k->start + done <= k->end)
             kl__slabs_store(state_of(job, a->snapshots, job->first_snapshot[k->seq] + done / a->snapshot_every - 1,
@@ -197,9 +206,8 @@ static void run_task(void *arg, int64_t task, int thread)
 static struct job make_job(const kl_backend *be, const kl_kda_args *a)
 {
     const struct kl__kernels *k = kl__cpu_kernels(be);
-    struct job job = {.k = k, .a = a, .s = kl__kda_shape(a), .slabs = k->kda_slabs};
-    if (a->operands == KL_OPERANDS_BF16 && k->kda_slabs_half != kl__kda_slabs_half_ref)
-        job.slabs = k->kda_slabs_half;
+    struct job job = {.k = k, .a = a, .s = kl__kda_shape(a)};
+    job.half = a->operands == KL_OPERANDS_BF16 && k->kda_slabs_half != kl__kda_slabs_half_ref;
     int n_thread = kl_pool_threads(be->pool);
     job.s.in_place = true;
     job.heads_per_task = kl__heads_per_task(job.s.n_seq, job.s.HV, n_thread);

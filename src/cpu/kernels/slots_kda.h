@@ -52,9 +52,15 @@ typedef void kl__kda_prep_fn(struct kl__kda_chunk *c, const float *q, ptrdiff_t 
 typedef void kl__kda_slabs_fn(float *S, float *o, ptrdiff_t ldo, float *u, ptrdiff_t ldu,
                               const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule);
 
-/** The same with the operands of the three products with the state (kd, qd, ku, u, S) rounded to 16 bits, bf16 or f16,
- *  and f32 sums (f16 for at most 64 terms); plain C rounds to bf16.  No finite input makes it overflow. */
-typedef kl__kda_slabs_fn kl__kda_slabs_half_fn;
+/** The same with the operands of the three products with the state (kd, qd, ku, u, S) rounded to 16 bits: bf16, or
+ *  integers scaled row by row and column by column (plain C rounds nothing).  Sums are f32 or better.  No finite input
+ *  makes it overflow.
+ *  squares [n_slab * KL_SLAB] goes along with the state: the squares of the columns' norms, or a negative number in the
+ *  first column of every two slabs, where they are not known yet; what comes back is a function of the S that comes
+ *  back. */
+typedef void kl__kda_slabs_half_fn(float *S, float *squares, float *o, ptrdiff_t ldo, float *u, ptrdiff_t ldu,
+                                   const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv, int n_slab,
+                                   kl_rule rule);
 
 /** One token, one head, state in rows S [K][V] (64-byte alignment is not needed), in place:
  *      S <- diag(alpha) S;   u = beta (v - S^T k)  (ADD: beta v);   S <- S + k u^T;   o = scale S^T q

@@ -1,5 +1,4 @@
 /* The delta-rule family, one head, as the mathematics is written. */
-#include "base/half.h"
 #include "cpu/kernels/kernels.h"
 
 #include <math.h>
@@ -76,38 +75,16 @@ void kl__kda_slabs_ref(float *S, float *o, ptrdiff_t ldo, float *u_out, ptrdiff_
     }
 }
 
-static float rounded(float x)
-{
-    return kl__f32_of_bf16(kl__bf16_of_f32(x));
-}
-
-void kl__kda_slabs_half_ref(float *S, float *o, ptrdiff_t ldo, float *u_out, ptrdiff_t ldu,
+/* Nothing is rounded here: what a variant loses shows. */
+void kl__kda_slabs_half_ref(float *S, float *squares, float *o, ptrdiff_t ldo, float *u_out, ptrdiff_t ldu,
                             const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule)
 {
+    kl__kda_slabs_ref(S, o, ldo, u_out, ldu, c, v, ldv, n_slab, rule);
     for (int column = 0; column < n_slab * KL_SLAB; column++) {
-        float *s = S + (ptrdiff_t)(column / KL_SLAB) * c->K * KL_SLAB + column % KL_SLAB, u[KL_CHUNK_MAX];
-        for (int r = 0; r < c->n; r++) {
-            float e = v[r * ldv + column], sum = 0;
-            for (int j = 0; j < c->K; j++) {
-                e -= rule == KL_RULE_DELTA ? rounded(c->kd[r * c->ld + j]) * rounded(s[j * KL_SLAB]) : 0;
-                sum += rounded(c->qd[r * c->ld + j]) * rounded(s[j * KL_SLAB]);
-            }
-            for (int i = 0; i < r; i++)
-                e -= rule == KL_RULE_DELTA ? c->A[r * KL_CHUNK_MAX + i] * u[i] : 0;
-            u[r] = c->beta[r] * e;
-            for (int i = 0; i <= r; i++)
-                sum += c->P[r * KL_CHUNK_MAX + i] * u[i];
-            if (o)
-                o[r * ldo + column] = sum;
-            if (u_out)
-                u_out[r * ldu + column] = u[r];
-        }
-        for (int j = 0; j < c->K; j++) {
-            float sum = c->gamma[j] * s[j * KL_SLAB];
-            for (int i = 0; i < c->n; i++)
-                sum += rounded(c->ku[i * c->ld + j]) * rounded(u[i]);
-            s[j * KL_SLAB] = sum;
-        }
+        const float *s = S + (ptrdiff_t)(column / KL_SLAB) * c->K * KL_SLAB + column % KL_SLAB;
+        squares[column] = 0;
+        for (int j = 0; j < c->K; j++)
+            squares[column] += s[j * KL_SLAB] * s[j * KL_SLAB];
     }
 }
 

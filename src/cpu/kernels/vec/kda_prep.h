@@ -202,7 +202,8 @@ INLINE void multiply_rows(float *rows, ptrdiff_t ld, const float *factor, int n,
 INLINE void join_block(const struct block *b)
 {
     if (b->t0 == 0) {
-        memcpy(b->gamma, b->decay, sizeof *b->gamma * (size_t)b->end);
+        for (ptrdiff_t j = 0; j < b->end; j += KL_LANES)
+            vstore(b->gamma + j, vload(b->decay + j));
         return;
     }
     multiply_rows(b->kd, b->ld, b->gamma, b->n, b->end);

@@ -137,12 +137,24 @@ static inline vf vmax(vf a, vf b)
 }
 /** exp(x) to 2 units in the last place where the result is a normal number; 0 for -infinity and for what is far below
  *  the smallest one, infinity above 89, NaN for NaN.  x is split as n ln 2 + r by Cody and Waite (ln 2 in two parts);
- *  exp(r) is a polynomial of degree 6 on [-ln2/2, ln2/2]. */
+ *  exp(r) is a polynomial of degree 6 on [-ln2/2, ln2/2], or of degree 3 where a shuffle finds sixteenths of powers of
+ *  two in a register. */
 #define EXP_LOW -120.0f  /* exp of it is 0 in f32 */
 #define EXP_HIGH 89.0f   /* and infinity */
 static inline vf vexp(vf x)
 {
     x = vmin(vset(EXP_HIGH), vmax(vset(EXP_LOW), x)); /* NaN passes through */
+#if defined(__AVX512F__) && KL_LANES == 16
+    const vf sixteenths = {0x1p0f,        0x1.0b5586p0f, 0x1.172b84p0f, 0x1.2387a6p0f, 0x1.306fep0f,  0x1.3dea64p0f,
+                           0x1.4bfdaep0f, 0x1.5ab07ep0f, 0x1.6a09e6p0f, 0x1.7a1148p0f, 0x1.8ace54p0f, 0x1.9c4918p0f,
+                           0x1.ae89fap0f, 0x1.c199bep0f, 0x1.d5818ep0f, 0x1.ea4afap0f};
+    vf shifted = x * 1.44269504089f + 786432.0f; /* 1.5 * 2^19: sixteenths land in the low bits */
+    vf n = shifted - 786432.0f;
+    vf r = x - n * 0.693359375f;
+    r = r - n * -2.12194440e-4f;
+    vf p = ((r * (1 / 6.0f) + 0.5f) * r + 1.0f) * r + 1.0f;
+    return _mm512_scalef_ps(p * _mm512_permutexvar_ps(_mm512_castps_si512(shifted), sixteenths), n);
+#else
     vf shifted = x * 1.44269504089f + 12582912.0f; /* 1.5 * 2^23: the integer lands in the low bits */
     vf n = shifted - 12582912.0f;
     vf r = x - n * 0.693359375f;
@@ -154,9 +166,6 @@ static inline vf vexp(vf x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
-#if defined(__AVX512F__) && KL_LANES == 16
-    return _mm512_scalef_ps(p, n);
-#else
     /* 2^n in two steps, since n leaves the range of one; each factor has an exponent in -127 .. 127. */
     vi whole = (vi)shifted - 0x4b400000, half = whole >> 1;
     return p * (vf)((half + 127) << 23) * (vf)((whole - half + 127) << 23);
