@@ -74,8 +74,10 @@ static size_t prepare(struct ka_stage *s, const struct ka_case *c, const kl_back
     if (c->pass != KA_BACKWARD) {
         a.o = ka_stage_heads(s, KA_ZERO, 0, c->dtype, c->rows, a.v.dim[0], D);
         a.state_out = state(s);
-        if (c->pass == KA_STEP)
+        if (c->pass == KA_STEP) {
             a.state_in = a.state_out;
+            a.state_layout = KL_LAYOUT_VK; /* as models keep it: one sweep of the state */
+        }
         call->kda = a;
         return s->failed ? 0 : kl_kda_workspace(be, &call->kda);
     }
