@@ -2,8 +2,22 @@
 
 #include <signal.h>
 #include <stddef.h>
+#include <sys/time.h>
 
 static volatile sig_atomic_t caught; /* the number of the signal */
+
+/* A signal that comes just before a read begins would wait there for the next key.  So a clock goes on ticking until
+ * the signal has been taken note of, and each tick ends a read. */
+static void tick_every(long microseconds)
+{
+    struct itimerval every = {{0, microseconds}, {0, microseconds}};
+    setitimer(ITIMER_REAL, &every, NULL);
+}
+
+static void tick(int number)
+{
+    (void)number;
+}
 
 static void note(int number)
 {
@@ -12,6 +26,7 @@ static void note(int number)
         raise(number);
     }
     caught = number;
+    tick_every(50000);
 }
 
 void ka_catch_interrupts(void)
@@ -20,6 +35,8 @@ void ka_catch_interrupts(void)
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    action.sa_handler = tick;
+    sigaction(SIGALRM, &action, NULL);
 }
 
 bool ka_interrupted(void)
@@ -34,5 +51,6 @@ bool ka_terminated(void)
 
 void ka_forget_interrupt(void)
 {
+    tick_every(0);
     caught = 0;
 }
