@@ -7,23 +7,6 @@
 #include "cpu/panels.h"
 #include "tensor/tensor.h"
 
-/* ------------------------------------------------------------------------------------------------------- packing -- */
-
-/* Weights are used as they lie. */
-size_t kl__cpu_weight_packed_bytes(const kl_backend *be, const struct kl__weight *w)
-{
-    (void)be;
-    (void)w;
-    return 0;
-}
-
-void kl__cpu_weight_pack(const kl_backend *be, const struct kl__weight *w, void *memory)
-{
-    (void)be;
-    (void)w;
-    (void)memory;
-}
-
 /* ------------------------------------------------------------------------------------------------------ products -- */
 
 static bool any(const kl_backend *be, const struct kl__weight_product *p, int n, bool in_panels)

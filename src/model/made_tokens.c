@@ -2,7 +2,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "model/made.h"
-#include "model/spelling.h"
+#include "text/spelling.h"
 #include "text/tokenizer.h"
 
 enum { N_BYTE = 256, WORD_BYTES = 16, N_SYLLABLE = 100 };

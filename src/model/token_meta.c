@@ -4,7 +4,7 @@
 #include "base/memory.h"
 #include "format/format.h"
 #include "format/writer_parts.h"
-#include "model/spelling.h"
+#include "text/spelling.h"
 #include "text/tokenizer.h"
 
 #include <limits.h>

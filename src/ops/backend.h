@@ -22,8 +22,6 @@ struct kl__ops {
 #include "ops/ops.def"
 #undef OP
     /* Products with the weights of a file (ops/weight.h). */
-    size_t (*weight_packed_bytes)(const kl_backend *be, const struct kl__weight *w);
-    void (*weight_pack)(const kl_backend *be, const struct kl__weight *w, void *memory);
     size_t (*weight_linears_workspace)(const kl_backend *be, const struct kl__weight_product *p, int n,
                                        int64_t n_token);
     void (*weight_linears)(const kl_backend *be, const struct kl__weight_product *p, int n, kl_tensor x,

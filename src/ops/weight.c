@@ -35,30 +35,6 @@ static kl_status check_shape(const char *op, const char *name, const struct kl__
                     (long long)n_out, (long long)n_in);
 }
 
-/* ------------------------------------------------------------------------------------------------------- packing -- */
-
-size_t kl__weight_packed_bytes(const kl_backend *be, const struct kl__weight *w)
-{
-    static const char op[] = "kl__weight_packed_bytes";
-    if (kl__check_call(op, be, w, NULL) != KL_OK || check_weight(op, "w", w, NULL) != KL_OK)
-        return 0;
-    return be->type->ops.weight_packed_bytes(be, w);
-}
-
-kl_status kl__weight_pack(const kl_backend *be, const struct kl__weight *w, void *memory, kl_error *err)
-{
-    static const char op[] = "kl__weight_pack";
-    KL_TRY(kl__check_call(op, be, w, err));
-    KL_TRY(check_weight(op, "w", w, err));
-    if (kl__weight_packed_bytes(be, w) == 0)
-        return KL_OK;
-    if (!memory || (uintptr_t)memory % 64)
-        return kl__fail(err, KL_ERR_ARGUMENT, "%s: memory lies at %p, expected an address aligned to 64 bytes", op,
-                        memory);
-    be->type->ops.weight_pack(be, w, memory);
-    return KL_OK;
-}
-
 /* -------------------------------------------------------------------------------------------------------- linear -- */
 
 static const char linear_op[] = "kl__weight_linear";

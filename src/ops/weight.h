@@ -2,8 +2,7 @@
  *  tensor/quant.  Internal: these are the operators under the projections, experts and embeddings of a model.
  *
  *  Bits.  A token's row of a result depends on the backend's instruction set, the token and the weights, and on nothing
- *  else: not on the other tokens of the call, not on the number of threads, not on where and how operands lie, not on
- *  whether the weights are packed.   [T: ops/weight]
+ *  else: not on the other tokens of the call, not on the number of threads, not on where operands lie.   [T: ops/weight]
  *
  *  Bad arguments are refused before anything is touched, as for the public operators; sentences name the argument. */
 #ifndef KL_OPS_WEIGHT_H
@@ -20,13 +19,7 @@ struct kl__weight {
     const void *data;   /* [n_matrix][n_out] rows, any alignment; borrowed, usually mapped */
     const void *const *each; /* [n_matrix] matrices where they lie apart, and data is NULL; else NULL */
     bool exact; /* inputs are f32 in every product, as accurate as can be; else they may be rounded to 8 or 16 bits */
-    const void *packed; /* what kl__weight_pack wrote for this backend and these weights; NULL: used as they lie */
 };
-
-/** Bytes of the backend's own layout of `w`; 0: the backend uses it as it lies, and there is nothing to pack. */
-size_t kl__weight_packed_bytes(const kl_backend *be, const struct kl__weight *w);
-/** Writes that layout into `memory` (aligned to 64 bytes).  The caller then sets w->packed; `data` has to stay. */
-kl_status kl__weight_pack(const kl_backend *be, const struct kl__weight *w, void *memory, kl_error *err);
 
 /** y = x w^T, or y += x w^T with `add`.   y [T][n_out] f32, x [T][n_in] f32, each with any pitch; n_matrix is 1. */
 size_t kl__weight_linear_workspace(const kl_backend *be, const struct kl__weight *w, int64_t n_token);

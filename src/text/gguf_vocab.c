@@ -2,6 +2,7 @@
  * has a printable character for each byte; and a type for each. */
 #include "base/error.h"
 #include "format/format.h"
+#include "text/spelling.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"
 
@@ -11,18 +12,6 @@ static const char key_tokens[] = "tokenizer.ggml.tokens", key_types[] = "tokeniz
 /* Types of tokens in GGUF files. */
 enum { NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5 };
 
-/* The byte that a character of the spelling stands for, or -1.  The 68 bytes that do not print follow U+0100. */
-static int byte_of(uint32_t c)
-{
-    if ((c >= 0x21 && c <= 0x7e) || (c >= 0xa1 && c <= 0xac) || (c >= 0xae && c <= 0xff))
-        return (int)c;
-    if (c >= 0x100 && c <= 0x120)
-        return (int)(c - 0x100);
-    if (c >= 0x121 && c <= 0x142)
-        return (int)(c - 0x121 + 0x7f);
-    return c == 0x143 ? 0xad : -1;
-}
-
 /* False: the text is no such spelling, or too long. */
 static bool unspell(unsigned char token[KL__TOKEN_BYTES], size_t *bytes, struct kl__str text)
 {
@@ -30,7 +19,7 @@ static bool unspell(unsigned char token[KL__TOKEN_BYTES], size_t *bytes, struct 
     *bytes = 0;
     for (size_t i = 0, n; i < text.bytes; i += n) {
         struct kl__utf8_part part = kl__utf8_part(p + i, text.bytes - i);
-        int byte = part.whole ? byte_of(kl__utf8_at(p + i, &n)) : -1;
+        int byte = part.whole ? kl__point_byte(kl__utf8_at(p + i, &n)) : -1;
         if (byte < 0 || *bytes == KL__TOKEN_BYTES)
             return false;
         token[(*bytes)++] = (unsigned char)byte;

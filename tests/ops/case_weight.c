@@ -1,6 +1,6 @@
 /* Products with the weights of a file, every type and level: against sums in f64 over the decoded weights; pitches, odd
- * addresses, adding, a token alone against the batch, thread counts, several products at once, packed against not,
- * T = 0, embeddings to the bit, refusals. */
+ * addresses, adding, a token alone against the batch, thread counts, several products at once, T = 0, embeddings to
+ * the bit, refusals. */
 #include "ops/weight.h"
 
 #include "support/blocks.h"
@@ -153,36 +153,6 @@ static void several_are_one_after_the_other(void **state)
     kt_free_all();
 }
 
-static struct kl__weight packed(const kl_backend *be, struct kl__weight w)
-{
-    size_t bytes = kl__weight_packed_bytes(be, &w);
-    char *memory = kt_bytes(bytes + 64);
-    memory += 64 - (uintptr_t)memory % 64;
-    KT_OK(kl__weight_pack(be, &w, memory, KT_ERR));
-    w.packed = bytes > 0 ? memory : NULL;
-    return w;
-}
-
-static void packed_has_the_same_bits(void **state)
-{
-    (void)state;
-    enum kl__type type;
-    for (int i = 0; (type = kt_weight_type(i)) != KL__N_TYPE; i++) {
-        kt_rng r = {5};
-        float *x = kt_normals(&r, T * D, 1);
-        struct kl__weight w = kt_weight(&r, type, 1, N, D, 0.05f, 1);
-        for (int l = 0; kt_level(l); l++) {
-            const kl_backend *be = kt_backend(kt_level(l), 2);
-            float *y = kt_floats(T * N), *want = kt_floats(T * N);
-            struct kl__weight w_packed = packed(be, w);
-            run(be, rows(want, T, N, 0), rows(x, T, D, 0), &w, false);
-            run(be, rows(y, T, N, 0), rows(x, T, D, 0), &w_packed, false);
-            kt_assert_same_bits("packed", y, want, sizeof(float) * T * N);
-        }
-        kt_free_all();
-    }
-}
-
 /* No token, no row, no column. */
 static void nothing_to_do(void **state)
 {
@@ -280,7 +250,6 @@ int main(void)
         cmocka_unit_test(token_alone_is_token_in_batch),
         cmocka_unit_test(adds_between_pitches),
         cmocka_unit_test(several_are_one_after_the_other),
-        cmocka_unit_test(packed_has_the_same_bits),
         cmocka_unit_test(nothing_to_do),
         cmocka_unit_test(rows_are_decoded),
         cmocka_unit_test(refuses),
