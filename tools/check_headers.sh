@@ -9,8 +9,9 @@ try() { # LANGUAGE STANDARD COMPILER NAME
     echo "#include <$4>" | "$3" -x "$1" -std="$2" -Wall -Wextra -Wpedantic -Werror -fsyntax-only -I "$include" - ||
         { echo "$4 does not compile alone with $3 as $2"; failed=1; }
 }
-for header in "$include"/klinear/*.h; do
-    header=klinear/${header##*/}
+for header in "$include"/klinear/*.h "$include"/klinear/*/*.h; do
+    [ -e "$header" ] || continue
+    header=${header#"$include"/}
     for compiler in gcc clang; do
         command -v $compiler >/dev/null && try c c11 $compiler "$header"
     done

@@ -15,7 +15,8 @@ report() {
 
 declared() {
     # The last identifier before the first parenthesis of each KL_API declaration.
-    grep -hv '^#' "$include"/klinear/*.h | tr '\n' ' ' | grep -oE 'KL_API [^;(]*\(' | grep -oE '[A-Za-z_0-9]+ *\($' |
+    find "$include" -name '*.h' -exec grep -hv '^#' {} + | tr '\n' ' ' | grep -oE 'KL_API [^;(]*\(' |
+        grep -oE '[A-Za-z_0-9]+ *\($' |
         tr -d ' (' | sort -u
 }
 exported() {

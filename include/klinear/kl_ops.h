@@ -27,7 +27,7 @@
 #ifndef KLINEAR_KL_OPS_H
 #define KLINEAR_KL_OPS_H
 
-#include "klinear/kl.h"
+#include "klinear/kl/base.h"
 
 #ifdef __cplusplus
 extern "C" {

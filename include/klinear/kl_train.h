@@ -3,6 +3,7 @@
 #ifndef KLINEAR_KL_TRAIN_H
 #define KLINEAR_KL_TRAIN_H
 
+#include "klinear/kl/model.h"
 #include "klinear/kl_ops.h"
 
 #ifdef __cplusplus

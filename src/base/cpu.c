@@ -1,7 +1,7 @@
 #define _GNU_SOURCE
 #include "base/cpu.h"
 
-#include "klinear/kl.h"
+#include "klinear/kl/base.h"
 
 #include <sched.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #ifndef KL_BASE_ERROR_H
 #define KL_BASE_ERROR_H
 
-#include "klinear/kl.h"
+#include "klinear/kl/base.h"
 
 /** Writes status and sentence into `err` (may be NULL) and returns `status`, so that a failing line is one line. */
 kl_status kl__fail(kl_error *err, kl_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));

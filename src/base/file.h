@@ -2,7 +2,7 @@
 #ifndef KL_BASE_FILE_H
 #define KL_BASE_FILE_H
 
-#include "klinear/kl.h"
+#include "klinear/kl/base.h"
 
 /** A file mapped into memory, read-only. */
 struct kl__map {

@@ -2,7 +2,7 @@
 #ifndef KL_BASE_HASH_H
 #define KL_BASE_HASH_H
 
-#include "klinear/kl.h"
+#include "klinear/kl/base.h"
 
 struct kl__hash;
 

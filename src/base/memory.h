@@ -2,7 +2,7 @@
 #ifndef KL_BASE_MEMORY_H
 #define KL_BASE_MEMORY_H
 
-#include "klinear/kl.h"
+#include "klinear/kl/base.h"
 
 #define KL_ALIGN 64
 

@@ -3,7 +3,7 @@
 #define KL_BASE_NAMES_H
 
 #include "base/str.h"
-#include "klinear/kl.h"
+#include "klinear/kl/base.h"
 
 /** The records are an array of structs whose first member is the name, a struct kl__str.  Hashing is keyed with a
  *  number drawn when the table is made, so that no file can be written whose names all collide. */

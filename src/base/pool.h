@@ -2,7 +2,7 @@
 #ifndef KL_BASE_POOL_H
 #define KL_BASE_POOL_H
 
-#include "klinear/kl.h"
+#include "klinear/kl/base.h"
 
 /** `task` counts what is to be done, `thread` says who does it (0 .. threads-1): scratch memory belongs to a thread,
  *  results to a task. */

@@ -6,7 +6,7 @@
 #ifndef KL_ENGINE_PAGES_H
 #define KL_ENGINE_PAGES_H
 
-#include "klinear/kl.h"
+#include "klinear/kl/engine.h"
 
 struct kl__pages {
     char *base;         /* NULL when a page has no bytes */

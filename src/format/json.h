@@ -7,7 +7,7 @@
 #define KL_FORMAT_JSON_H
 
 #include "base/str.h"
-#include "klinear/kl.h"
+#include "klinear/kl/base.h"
 
 enum {
     KL__JSON_DEPTH = 32,       /* most brackets inside each other */

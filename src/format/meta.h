@@ -4,7 +4,7 @@
 
 #include "base/names.h"
 #include "base/str.h"
-#include "klinear/kl.h"
+#include "klinear/kl/base.h"
 
 /** Types of values; the numbers are GGUF's. */
 enum kl__meta_type {

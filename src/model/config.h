@@ -3,6 +3,7 @@
 #define KL_MODEL_CONFIG_H
 
 #include "format/store.h"
+#include "klinear/kl/model.h"
 #include "klinear/kl_ops.h"
 
 /** Defaults of the released configuration class: what holds where a file says nothing. */

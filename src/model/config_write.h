@@ -3,6 +3,7 @@
 #define KL_MODEL_CONFIG_WRITE_H
 
 #include "format/writer_parts.h"
+#include "klinear/kl/model.h"
 #include "tensor/quant/quant.h"
 
 /** Appends the text; kl__config_of_json reads the same configuration out of it.  `type`: nominal, of the tensors. */

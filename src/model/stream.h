@@ -4,7 +4,7 @@
 #define KL_MODEL_STREAM_H
 
 #include "format/writer.h"
-#include "klinear/kl.h"
+#include "klinear/kl/model.h"
 
 /** x [n] <- elements first .. first + n - 1 of a tensor.  Called by several threads at once; depends on nothing but its
  *  arguments. */

@@ -4,6 +4,7 @@
 
 #include "base/folder.h"
 #include "format/writer.h"
+#include "klinear/kl/model.h"
 
 /** Announces the tokenizer of a folder that holds a tiktoken.model, for a vocabulary of c->n_vocab entries: those that
  *  it does not name are unused.  Without that file only the ids of c are announced.  `path` is the folder.

@@ -1,8 +1,9 @@
 /** Products with the weights of a model as they lie in its file: f32, f16, bf16 and every block format of
  *  tensor/quant.  Internal: these are the operators under the projections, experts and embeddings of a model.
  *
- *  Bits.  A token's row of a result depends on the backend's instruction set, the token and the weights, and on nothing
- *  else: not on the other tokens of the call, not on the number of threads, not on where operands lie.   [T: ops/weight]
+ *  Bits.  A token's row of a result depends on the backend's instruction set, the token, the weights and `exact`
+ *  (products with the numbers as they are, instead of in integers), and on nothing else: not on the other tokens of the
+ *  call, not on the number of threads, not on where operands lie.   [T: ops/weight]
  *
  *  Bad arguments are refused before anything is touched, as for the public operators; sentences name the argument. */
 #ifndef KL_OPS_WEIGHT_H

@@ -2,7 +2,7 @@
 #ifndef KL_TENSOR_TENSOR_H
 #define KL_TENSOR_TENSOR_H
 
-#include "klinear/kl.h"
+#include "klinear/kl/base.h"
 
 static inline bool kl__present(kl_tensor t)
 {

@@ -3,7 +3,7 @@
 #define KL_TEXT_GROWING_H
 
 #include "base/str.h"
-#include "klinear/kl.h"
+#include "klinear/kl/text.h"
 
 struct kl__growing {
     const kl_allocator *alloc;

@@ -1,5 +1,6 @@
 #include "base/error.h"
 #include "base/memory.h"
+#include "klinear/kl/text.h"
 #include "text/candidates.h"
 #include "text/fixed.h"
 #include "text/philox.h"

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/str.h"
+#include "klinear/kl/text.h"
 
 struct pattern {
     const char *text; /* [n] */

@@ -6,7 +6,7 @@
 #define KL_TEXT_VOCAB_H
 
 #include "base/str.h"
-#include "klinear/kl.h"
+#include "klinear/kl/text.h"
 
 enum {
     KL__VOCAB_TOKENS = 1 << 24, /* most tokens */

@@ -41,8 +41,8 @@ expect_run() { # NAME PROGRAM
 
 export PKG_CONFIG_PATH=$lib/pkgconfig
 pkg() { pkg-config "$@" klinear || fail "pkg-config $*"; }
-version=$(sed -n 's/^#define KL_VERSION_[A-Z]* \([0-9]*\)$/\1/p' "$prefix/include/klinear/kl.h" | paste -sd.)
-[ "$(pkg --modversion)" = "$version" ] || fail "klinear.pc is version $(pkg --modversion), kl.h $version"
+version=$(sed -n 's/^#define KL_VERSION_[A-Z]* \([0-9]*\)$/\1/p' "$prefix/include/klinear/kl/base.h" | paste -sd.)
+[ "$(pkg --modversion)" = "$version" ] || fail "klinear.pc is version $(pkg --modversion), kl/base.h $version"
 flags="-std=c11 -Wall -Wextra -Wpedantic -Werror ${KL_CONSUMER_FLAGS:-}"
 # shellcheck disable=SC2086,SC2046
 "$cc" $flags $(pkg --cflags) "$scratch/example.c" $(pkg --libs) -o "$scratch/shared" || fail "pkg-config, shared"

@@ -2,6 +2,7 @@
 #ifndef KT_VOCAB_H
 #define KT_VOCAB_H
 
+#include "klinear/kl/text.h"
 #include "support/kt_file.h"
 
 /** Writes `name` as a tiktoken.model file: 256 bytes, then word [n_word], ids from 256 on.  Returns its path. */

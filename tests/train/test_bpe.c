@@ -1,5 +1,6 @@
 /* Learning a tokenizer: merges as one would count them by hand, and the same as a plain program finds; text comes back;
  * files that the tokenizer opens. */
+#include "klinear/kl.h"
 #include "support/kt_file.h"
 
 #include "klinear/kl_train.h"

@@ -1,4 +1,5 @@
 /* Models that training writes: opened, they are the trainer's; also by way of GGUF. */
+#include "klinear/kl.h"
 #include "support/kt_file.h"
 #include "support/train_case.h"
 

@@ -1,4 +1,5 @@
 /* Conversions between both layouts: there and back is the identity, whatever types and shapes the model came in. */
+#include "klinear/kl.h"
 #include "support/kt_file.h"
 
 #include "base/folder.h"

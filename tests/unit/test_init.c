@@ -1,4 +1,5 @@
 /* Models with random weights: presets, types, the same numbers whatever the type and the threads. */
+#include "klinear/kl.h"
 #include "support/kt_file.h"
 
 #include "base/memory.h"

@@ -1,4 +1,5 @@
 /* Choosing tokens: against an independent implementation, by distribution, at edges, with faults. */
+#include "klinear/kl.h"
 #include "support/kt.h"
 
 #include "text/fixed.h"

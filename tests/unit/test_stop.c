@@ -1,4 +1,5 @@
 /* Stop strings in a stream: whatever the portions, what is shown is the text in front of the first complete string. */
+#include "klinear/kl.h"
 #include "support/kt.h"
 
 #include <string.h>

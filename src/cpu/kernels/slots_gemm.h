@@ -3,7 +3,7 @@
 #ifndef KL_CPU_SLOTS_GEMM_H
 #define KL_CPU_SLOTS_GEMM_H
 
-#include "klinear/kl.h"
+#include "klinear/kl/base.h"
 
 enum {
     /** Sums over k run in blocks of this length, the same for every instruction set: part of the result's bits.

@@ -9,7 +9,7 @@
 #ifndef KL_TENSOR_QUANT_H
 #define KL_TENSOR_QUANT_H
 
-#include "klinear/kl.h"
+#include "klinear/kl/base.h"
 
 enum kl__type {
 #define ROW(name, gguf, st, elements, bytes, fallback, decode, encode) KL__TYPE_##name,
