@@ -23,6 +23,7 @@ struct kl__flash_seq kl__attention_seq(const struct kl__attention *a, int64_t n)
 /** What key head `head` of sequence `n` reads. */
 struct kl__kv kl__attention_kv(const struct kl__attention *a, int64_t n, int64_t head);
 
+/** Bounded, however long the caches are; and more tokens or longer caches never need less. */
 size_t kl__attention_run_workspace(const kl_backend *be, const struct kl__attention *a);
 /** `work` holds kl__attention_run_workspace bytes. */
 void kl__attention_run(const kl_backend *be, const struct kl__attention *a, kl_workspace work);

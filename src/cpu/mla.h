@@ -1,5 +1,9 @@
 /** The two forms of multi-head latent attention.  Each sequence is worked on in one of them (kl__latent_absorbed),
- *  whoever else is in the call; each function does its sequences and leaves the others alone. */
+ *  whoever else is in the call; each function does its sequences and leaves the others alone.
+ *
+ *  In a given form, one sequence with more tokens or a longer cache never needs less workspace, and from
+ *  KL__FLASH_SPAN_1 + 1 positions on the cache's length means nothing: who measures the most tokens at such a length
+ *  has measured everything.   [T: ops/mla_workspace] */
 #ifndef KL_CPU_MLA_H
 #define KL_CPU_MLA_H
 

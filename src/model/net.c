@@ -95,7 +95,7 @@ kl_status kl__net_head(const struct kl__net *net, const struct kl__lent *lent, c
 
 /* --------------------------------------------------------------------------------------------- what a walk needs -- */
 
-/* A position far out: the workspace of attention no longer grows there. */
+/* A position far out, where the workspace of attention no longer grows (cpu/mla.h); a multiple of KL_PAGE_TOKENS. */
 enum { FAR = 1 << 20 };
 
 /* Measures a walk of one sequence.  Nothing behind the pointers is touched: they only have to be there, and the cache
@@ -127,15 +127,12 @@ static void measure(struct kl__need *need, const struct kl__net *net, int n_toke
     need->stage_bytes = most > need->stage_bytes ? most : need->stage_bytes;
 }
 
+/* No operator needs less for more tokens, and attention, in a given form, no less for a longer cache; those before and
+ * behind a prompt's complete blocks are absorbed, as generated ones are.  So these two walks are the largest of all. */
 struct kl__need kl__net_need(const struct kl__net *net, int n_token, kl_cache_type type)
 {
     struct kl__need need = {0, 0};
-    const int tokens[] = {n_token, 1, 8, 16, 32, KL_PAGE_TOKENS - 1, 2 * KL_PAGE_TOKENS - 1};
-    for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
-        for (int decode = 0; decode < 2; decode++)
-            if (tokens[i] <= n_token) {
-                measure(&need, net, tokens[i], type, decode, 0);
-                measure(&need, net, tokens[i], type, decode, FAR);
-            }
+    measure(&need, net, n_token, type, false, FAR);
+    measure(&need, net, n_token, type, true, FAR);
     return need;
 }
