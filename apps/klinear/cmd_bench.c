@@ -38,6 +38,12 @@ static void print_json(const struct ka_modelbench *b)
         ka_json_close(&j, '}');
     }
     ka_json_close(&j, ']');
+    if (b->n_profile) {
+        ka_json_open(&j, "profiles", '[');
+        for (int i = 0; i < b->n_profile; i++)
+            ka_profile_json(&j, &b->profile[i]);
+        ka_json_close(&j, ']');
+    }
     ka_json_close(&j, '}');
 }
 
@@ -58,14 +64,16 @@ static void print_table(const struct ka_modelbench *b)
         if (isfinite(row->ratio))
             printf("  %s is %.2f times as fast as %s\n", row->model, row->ratio, row[-1].model);
     }
+    for (int i = 0; i < b->n_profile; i++)
+        ka_profile_print(stdout, &b->profile[i]);
 }
 
 static enum ka_exit run(const void *settings, int n_word, char **words)
 {
     (void)n_word, (void)words;
     const struct settings *s = settings;
-    if (s->csv && s->json) {
-        ka_complain(&ka_verb_bench, "--csv and --json exclude each other");
+    if (s->csv && (s->json || s->plan.profile)) {
+        ka_complain(&ka_verb_bench, "--csv excludes %s", s->json ? "--json" : "--profile");
         return KA_USAGE;
     }
     struct ka_modelbench_plan plan = s->plan;
@@ -145,6 +153,10 @@ static const struct ka_option options[] = {
      .min = 0,
      .max = 1 << 20,
      .help = "MiB to go through when DRAM is measured;\ndefault: twice the last cache, at least 256"},
+    {.name = "profile",
+     .kind = KA_FLAG,
+     PLAN(profile),
+     .help = "watch one more sample of every case: time, bytes and operations\nby part of the model and by layer"},
     {.name = "csv", .kind = KA_FLAG, .field = offsetof(struct settings, csv), .help = "print CSV"},
     {.name = "json", .kind = KA_FLAG, .field = offsetof(struct settings, json), .help = "print JSON"},
     {.name = "Model", .kind = KA_GROUP, PLAN(choice), .group = ka_choice_options},

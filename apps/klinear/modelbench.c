@@ -281,6 +281,25 @@ static void left_out(const struct trial *t, const char *why)
                 (long long)t->tokens, (long long)t->depth, why);
 }
 
+/* One more sample with the first model. */
+static kl_status add_profile(struct ka_modelbench *b, struct deep *deep, const struct trial *t, kl_error *err)
+{
+    struct ka_profile *more = realloc(b->profile, (size_t)(b->n_profile + 1) * sizeof *more);
+    if (!more)
+        return kl__fail(err, KL_ERR_MEMORY, "out of memory");
+    b->profile = more;
+    struct ka_profile *p = &b->profile[b->n_profile++];
+    *p = (struct ka_profile){.phase = phase_name[t->phase], .tokens = t->tokens, .depth = t->depth, .batch = t->batch};
+    p->peak_flops = 1e9 * ka_compute_value(&b->ceilings, kl_backend_isa(b->model[0].backend), b->model[0].pool, KL_BF16);
+    p->peak_bytes = 1e9 * ka_ceiling_value(&b->ceilings, b->read_ceiling[0]);
+    if (!ka_profile_begin(p, b->model[0].engine))
+        return kl__fail(err, KL_ERR_MEMORY, "out of memory");
+    double seconds = 0;
+    kl_status status = sample(&deep[0], t, &seconds, err);
+    ka_profile_end(p, b->model[0].engine, seconds);
+    return status;
+}
+
 static kl_status measure(struct ka_modelbench *b, const struct ka_modelbench_plan *plan, struct deep *deep,
                          struct trial *t, kl_error *err)
 {
@@ -293,6 +312,8 @@ static kl_status measure(struct ka_modelbench *b, const struct ka_modelbench_pla
     int64_t peak = peak_bytes();
     for (int m = 0; m < b->n_model && status == KL_OK; m++)
         status = add_row(b, plan, t, m, peak, err);
+    if (status == KL_OK && plan->profile)
+        status = add_profile(b, deep, t, err);
     return status;
 }
 
@@ -377,5 +398,8 @@ void ka_modelbench_free(struct ka_modelbench *b)
     ka_free_ceilings(&b->ceilings);
     for (int m = 0; m < b->n_model; m++)
         ka_unload(&b->model[m]);
+    for (int i = 0; i < b->n_profile; i++)
+        ka_profile_free(&b->profile[i]);
+    free(b->profile);
     free(b->row);
 }

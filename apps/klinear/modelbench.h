@@ -5,6 +5,7 @@
 #include "ceilings.h"
 #include "fields.h"
 #include "loaded.h"
+#include "profile.h"
 
 enum { KA_MODELS = 2 };
 
@@ -16,6 +17,7 @@ struct ka_modelbench_plan {
     int64_t step;       /* most tokens of one step */
     int64_t reps;       /* rounds */
     int64_t dram_mib;
+    bool profile; /* one more sample of every case, watched */
 };
 
 struct ka_model_row {
@@ -34,6 +36,8 @@ struct ka_modelbench {
     int read_ceiling[KA_MODELS];
     struct ka_model_row *row; /* model by model within a case */
     int n_row, room;
+    struct ka_profile *profile; /* [n_profile]: of every case with the first model */
+    int n_profile;
 };
 
 /** Measures everything; cases that memory does not allow are left out, with a sentence on stderr.  What it fills has to

@@ -96,6 +96,11 @@ const kl_model *kl_engine_model(const kl_engine *e)
     return e->model;
 }
 
+void kl_engine_watch(kl_engine *e, kl_spent *spent)
+{
+    e->lent.spent = spent;
+}
+
 kl_engine_memory kl_engine_memory_of(const kl_engine *e)
 {
     return (kl_engine_memory){

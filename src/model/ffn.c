@@ -7,9 +7,9 @@ static kl_status swiglu(struct kl__walk *w, const struct kl__weight *gate, const
 {
     kl_tensor g = kl__stage(w, gate->n_out), u = kl__stage(w, up->n_out);
     struct kl__weight_product p[2] = {{g, gate, false}, {u, up, false}};
-    KL_TRY(kl__walk_linears(w, p, 2, kl__walk_rows(w, w->n)));
+    KL_TRY(kl__walk_linears(w, KL__PART_feedforward, p, 2, kl__walk_rows(w, w->n)));
     KL_TRY(kl__walk_swiglu(w, &(kl_swiglu_args){.y = g, .gate = g, .up = u}));
-    return kl__walk_linear(w, kl__walk_rows(w, w->h), g, down, true);
+    return kl__walk_linear(w, KL__PART_feedforward, kl__walk_rows(w, w->h), g, down, true);
 }
 
 kl_status kl__ffn_dense_forward(struct kl__walk *w, int layer)
@@ -23,7 +23,7 @@ static kl_status route(struct kl__walk *w, const struct kl__layer *l, kl_tensor 
 {
     const kl_config *c = &w->net->c;
     kl_tensor logits = kl__stage(w, c->n_expert);
-    KL_TRY(kl__walk_linear(w, logits, kl__walk_rows(w, w->n), &l->w[KL__ROUTER], false));
+    KL_TRY(kl__walk_linear(w, KL__PART_router, logits, kl__walk_rows(w, w->n), &l->w[KL__ROUTER], false));
     return kl__walk_router(w, &(kl_router_args){
                                   .id = id,
                                   .weight = weight,

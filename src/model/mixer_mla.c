@@ -35,10 +35,10 @@ static kl_status project(struct kl__walk *w, const struct kl__layer *l, const st
         c->q_rank ? (struct kl__weight_product){s->q_low, &l->w[KL__MLA_Q_A], false}
                   : (struct kl__weight_product){s->q, &l->w[KL__MLA_Q], false},
     };
-    KL_TRY(kl__walk_linears(w, p, 2, kl__walk_rows(w, w->n)));
+    KL_TRY(kl__walk_linears(w, KL__PART_projections, p, 2, kl__walk_rows(w, w->n)));
     if (c->q_rank) {
         KL_TRY(kl__walk_norm(w, s->q_low, s->q_low, &l->w[KL__NORM_Q], (kl_tensor){0}, KL_ACT_NONE, c->kv_norm_eps));
-        KL_TRY(kl__walk_linear(w, s->q, s->q_low, &l->w[KL__MLA_Q_B], false));
+        KL_TRY(kl__walk_linear(w, KL__PART_gates, s->q, s->q_low, &l->w[KL__MLA_Q_B], false));
     }
     kl_tensor latent = kl__columns(s->row, 0, c->kv_rank);
     return kl__walk_norm(w, latent, latent, &l->w[KL__NORM_KV], (kl_tensor){0}, KL_ACT_NONE, c->kv_norm_eps);
@@ -97,12 +97,14 @@ static void remember(struct kl__walk *w, int index, const struct stage *s)
 {
     const struct kl__batch *b = w->batch;
     int64_t n = s->row.dim[1];
+    double from_clock = kl__watch_clock(w->spent);
     for (int i = 0; i < b->n_seq; i++)
         for (int t = 0; t < b->seq[i].n_token; t++) {
             const float *from = (const float *)s->row.data + (b->seq[i].first + (int64_t)t) * n;
             char *to = row_at(b, &w->net->c, &b->seq[i], index, b->seq[i].position + t);
             store_row(b->cache.type, to, from, n);
         }
+    kl__walk_took(w, KL__PART_cache, (struct kl__effort){4.0 * (double)(b->n_token * n), 0}, from_clock);
 }
 
 /* All pages, as MLA layer `index` sees them.  Where nothing is computed there are none: then `length` rows. */
@@ -181,5 +183,5 @@ kl_status kl__mixer_mla_forward(struct kl__walk *w, int layer)
         KL_TRY(q->decode ? attend(w, l, index, q, &s, 0, q->n_token, KL_MLA_ABSORBED)
                          : attend_prompt(w, l, index, q, &s));
     }
-    return kl__walk_linear(w, kl__walk_rows(w, w->h), s.o, &l->w[KL__MLA_O], true);
+    return kl__walk_linear(w, KL__PART_outputs, kl__walk_rows(w, w->h), s.o, &l->w[KL__MLA_O], true);
 }

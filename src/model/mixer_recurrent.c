@@ -54,11 +54,11 @@ static kl_status project(struct kl__walk *w, const struct kl__layer *l, int mixe
     if (c->gate_act)
         p[n++] = c->gate_rank ? (struct kl__weight_product){s->gate_low, &l->w[KL__GATE_A], false}
                               : (struct kl__weight_product){s->gate, &l->w[KL__GATE], false};
-    KL_TRY(kl__walk_linears(w, p, n, kl__walk_rows(w, w->n)));
+    KL_TRY(kl__walk_linears(w, KL__PART_projections, p, n, kl__walk_rows(w, w->n)));
     if (kl__mixer_decays_channels(mixer))
-        KL_TRY(kl__walk_linear(w, s->decay, s->decay_low, &l->w[KL__DECAY_B], false));
+        KL_TRY(kl__walk_linear(w, KL__PART_gates, s->decay, s->decay_low, &l->w[KL__DECAY_B], false));
     if (c->gate_act && c->gate_rank)
-        KL_TRY(kl__walk_linear(w, s->gate, s->gate_low, &l->w[KL__GATE_B], false));
+        KL_TRY(kl__walk_linear(w, KL__PART_gates, s->gate, s->gate_low, &l->w[KL__GATE_B], false));
     return KL_OK;
 }
 
@@ -189,5 +189,5 @@ kl_status kl__mixer_recurrent_forward(struct kl__walk *w, int layer)
     kl_tensor o = part(s.o, 0, s.o.dim[0], 0, c->n_kda_v_head, c->kda_v);
     kl_tensor gate = part(s.gate, 0, s.o.dim[0], 0, c->n_kda_v_head, c->kda_v);
     KL_TRY(kl__walk_norm(w, o, o, &l->w[KL__NORM_O], gate, (kl_activation)c->gate_act, c->rms_eps));
-    return kl__walk_linear(w, kl__walk_rows(w, w->h), s.o, &l->w[KL__KDA_O], true);
+    return kl__walk_linear(w, KL__PART_outputs, kl__walk_rows(w, w->h), s.o, &l->w[KL__KDA_O], true);
 }

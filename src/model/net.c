@@ -43,6 +43,7 @@ static kl_status run_layer(struct kl__walk *w, int i)
     const struct kl__net *net = w->net;
     const struct kl__layer *l = &net->layer[i];
     struct kl__carver mark = w->stage;
+    w->layer = i;
     kl_tensor h = kl__walk_rows(w, w->h), n = kl__walk_rows(w, w->n);
     KL_TRY(kl__walk_norm(w, n, h, &l->w[KL__NORM_MIXER], (kl_tensor){0}, KL_ACT_NONE, net->c.rms_eps));
     KL_TRY(net->c.mixer[i] == KL_MIXER_MLA ? kl__mixer_mla_forward(w, i) : kl__mixer_recurrent_forward(w, i));
@@ -57,6 +58,7 @@ static struct kl__walk walk_of(const struct kl__net *net, const struct kl__batch
                                kl_error *err)
 {
     struct kl__walk w = {.net = net, .be = net->be, .batch = b, .stage = {.base = stage}, .work = work, .err = err};
+    w.layer = -1;
     w.h = kl__stage(&w, net->c.n_embd).data;
     w.n = kl__stage(&w, net->c.n_embd).data;
     return w;
@@ -67,7 +69,8 @@ kl_status kl__net_walk(const struct kl__net *net, const struct kl__batch *b, con
 {
     struct kl__walk w = walk_of(net, b, lent->stage, lent->work, err);
     kl_tensor id = kl_view1((void *)(uintptr_t)b->token, KL_I32, b->n_token);
-    KL_TRY(kl__weight_rows(net->be, kl__walk_rows(&w, w.h), id, &net->top.w[KL__EMBED], err));
+    w.spent = lent->spent;
+    KL_TRY(kl__walk_embedding(&w, id));
     for (int i = 0; i < net->c.n_layer; i++)
         KL_TRY(run_layer(&w, i));
     *hidden = w.h;
@@ -83,14 +86,15 @@ kl_status kl__net_head(const struct kl__net *net, const struct kl__lent *lent, c
                        int n, float *normed, float *logits, kl_error *err)
 {
     int64_t width = net->c.n_embd;
-    struct kl__walk w = {.net = net, .be = net->be, .work = lent->work, .err = err};
+    struct kl__walk w = {
+        .net = net, .be = net->be, .work = lent->work, .err = err, .spent = lent->spent, .layer = -1};
     for (int i = 0; i < n; i++)
         memcpy(normed + i * width, hidden + row[i] * width, (size_t)width * sizeof(float));
     kl_tensor x = kl_view2(normed, KL_F32, n, width);
     KL_TRY(kl__walk_norm(&w, x, x, &net->top.w[KL__NORM], (kl_tensor){0}, KL_ACT_NONE, net->c.rms_eps));
     if (!logits)
         return KL_OK;
-    return kl__walk_linear(&w, kl_view2(logits, KL_F32, n, net->c.n_vocab), x, head_of(net), false);
+    return kl__walk_linear(&w, KL__PART_head, kl_view2(logits, KL_F32, n, net->c.n_vocab), x, head_of(net), false);
 }
 
 /* --------------------------------------------------------------------------------------------- what a walk needs -- */
@@ -122,7 +126,7 @@ static void measure(struct kl__need *need, const struct kl__net *net, int n_toke
         (void)mixed; /* nothing runs, so nothing can fail */
         (void)fed;
     }
-    kl__walk_linear(&w, kl_view2(nowhere, KL_F32, n_token, net->c.n_vocab), kl__walk_rows(&w, w.n), head_of(net),
+    kl__walk_linear(&w, KL__PART_head, kl_view2(nowhere, KL_F32, n_token, net->c.n_vocab), kl__walk_rows(&w, w.n), head_of(net),
                     false);
     need->stage_bytes = most > need->stage_bytes ? most : need->stage_bytes;
 }

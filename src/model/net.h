@@ -17,6 +17,7 @@
 
 #include "base/memory.h"
 #include "model/params.h"
+#include "model/watch.h"
 #include "ops/weight.h"
 
 enum {
@@ -68,6 +69,7 @@ struct kl__lent {
     void *stage; /* aligned to KL_ALIGN */
     size_t stage_bytes;
     kl_workspace work;
+    kl_spent *spent; /* where to add what is spent (model/watch.h); NULL: nowhere */
 };
 
 /** What a walk of up to `n_token` tokens needs, whatever the sequences and their lengths. */

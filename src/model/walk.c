@@ -33,18 +33,103 @@ static bool measured(struct kl__walk *w, size_t bytes)
     return w->measure != NULL;
 }
 
-kl_status kl__walk_linears(struct kl__walk *w, const struct kl__weight_product *p, int n, kl_tensor x)
+/* ------------------------------------------------------------------------------------------------------ watching -- */
+
+void kl__walk_took(const struct kl__walk *w, enum kl__step_part part, struct kl__effort effort, double from)
+{
+    kl__watch_took(w->spent, w->net->c.n_layer, w->layer, part, effort, from);
+}
+
+static kl_status took(const struct kl__walk *w, enum kl__step_part part, struct kl__effort effort, double from,
+                      kl_status status)
+{
+    kl__walk_took(w, part, effort, from);
+    return status;
+}
+
+/* `n_matrix` matrices of a weight, `n_row` rows of activations in all. */
+static struct kl__effort of_weight(const struct kl__weight *w, int64_t n_matrix, int64_t n_row)
+{
+    size_t row = 0;
+    kl__type_bytes(w->type, w->n_in, &row);
+    return (struct kl__effort){(double)n_matrix * (double)w->n_out * (double)row,
+                               2 * (double)n_row * (double)w->n_out * (double)w->n_in};
+}
+
+static struct kl__effort sum(struct kl__effort a, struct kl__effort b)
+{
+    return (struct kl__effort){a.bytes + b.bytes, a.flops + b.flops};
+}
+
+/* Activations that are read or written, `n` numbers for each row. */
+static struct kl__effort of_rows(kl_tensor x, int64_t n)
+{
+    return (struct kl__effort){4 * (double)x.dim[0] * (double)n, 0};
+}
+
+/* Experts that some token has chosen. */
+static int64_t count_busy(const struct kl__walk *w, kl_tensor id)
+{
+    int64_t n = 0;
+    for (int e = 0; e < w->net->c.n_expert; e++) {
+        bool busy = false;
+        for (int64_t t = 0; t < id.dim[0] && !busy; t++)
+            for (int64_t j = 0; j < id.dim[1]; j++)
+                busy |= ((const int32_t *)kl__row(id, t))[j] == e;
+        n += busy;
+    }
+    return n;
+}
+
+static struct kl__effort of_recurrence(const kl_kda_args *a)
+{
+    kl_tensor s = a->state_in;
+    double size = (double)s.dim[1] * (double)s.dim[2] * (double)s.dim[3];
+    return (struct kl__effort){8 * size, 7 * size * (double)a->o.dim[0]};
+}
+
+static struct kl__effort of_attention(const kl_mla_args *a)
+{
+    double n = (double)a->o.dim[0], length = (double)a->cu_k[a->n_seq], latent = (double)a->w_uk.dim[2];
+    double rope = (double)(a->q.dim[2] - a->w_uk.dim[1]), heads = (double)a->w_uk.dim[0];
+    double pairs = n * (length - (n - 1) / 2), wide = (double)(a->w_uk.dim[1] + a->w_uv.dim[1]);
+    bool absorbed = a->form == KL_MLA_ABSORBED;
+    double products = 2 * heads * wide * latent * (absorbed ? n : length);
+    double weights = heads * wide * latent * (double)kl_dtype_bytes(a->w_uk.dtype);
+    bool blocks = a->cache.dtype == KL_Q8_0;
+    double row = (latent + rope) * (blocks ? 34.0 / 32 : (double)kl_dtype_bytes(a->cache.dtype));
+    return (struct kl__effort){weights + length * row,
+                               products + 2 * heads * pairs * (absorbed ? 2 * latent + rope : wide + rope)};
+}
+
+/* ----------------------------------------------------------------------------------------------------- operators -- */
+
+kl_status kl__walk_embedding(struct kl__walk *w, kl_tensor id)
+{
+    const struct kl__weight *table = &w->net->top.w[KL__EMBED];
+    double from = kl__watch_clock(w->spent);
+    kl_status status = kl__weight_rows(w->be, kl__walk_rows(w, w->h), id, table, w->err);
+    return took(w, KL__PART_embedding, of_rows(id, w->net->c.n_embd), from, status);
+}
+
+kl_status kl__walk_linears(struct kl__walk *w, enum kl__step_part part, const struct kl__weight_product *p, int n,
+                           kl_tensor x)
 {
     if (w->measure && measured(w, kl__weight_linears_workspace(w->be, p, n, x.dim[0])))
         return KL_OK;
-    return kl__weight_linears(w->be, p, n, x, w->work, w->err);
+    double from = kl__watch_clock(w->spent);
+    kl_status status = kl__weight_linears(w->be, p, n, x, w->work, w->err);
+    struct kl__effort effort = {0, 0};
+    for (int i = 0; w->spent && i < n; i++)
+        effort = sum(effort, of_weight(p[i].w, 1, x.dim[0]));
+    return took(w, part, effort, from, status);
 }
 
-kl_status kl__walk_linear(struct kl__walk *w, kl_tensor y, kl_tensor x, const struct kl__weight *weight, bool add)
+kl_status kl__walk_linear(struct kl__walk *w, enum kl__step_part part, kl_tensor y, kl_tensor x,
+                          const struct kl__weight *weight, bool add)
 {
-    if (w->measure && measured(w, kl__weight_linear_workspace(w->be, weight, x.dim[0])))
-        return KL_OK;
-    return kl__weight_linear(w->be, y, x, weight, add, w->work, w->err);
+    struct kl__weight_product p = {y, weight, add};
+    return kl__walk_linears(w, part, &p, 1, x);
 }
 
 kl_status kl__walk_experts(struct kl__walk *w, kl_tensor id, kl_tensor weight, const struct kl__layer *l)
@@ -52,8 +137,14 @@ kl_status kl__walk_experts(struct kl__walk *w, kl_tensor id, kl_tensor weight, c
     const struct kl__weight *gate = &l->w[KL__EXPERT_GATE], *up = &l->w[KL__EXPERT_UP], *down = &l->w[KL__EXPERT_DOWN];
     if (w->measure && measured(w, kl__weight_experts_workspace(w->be, gate, up, down, id.dim[0], id.dim[1])))
         return KL_OK;
-    return kl__weight_experts(w->be, kl__walk_rows(w, w->h), kl__walk_rows(w, w->n), id, weight, gate, up, down, true,
-                              w->work, w->err);
+    double from = kl__watch_clock(w->spent);
+    kl_status status = kl__weight_experts(w->be, kl__walk_rows(w, w->h), kl__walk_rows(w, w->n), id, weight, gate, up,
+                                          down, true, w->work, w->err);
+    if (!w->spent)
+        return status;
+    int64_t n_busy = count_busy(w, id), n_row = id.dim[0] * id.dim[1];
+    struct kl__effort in = sum(of_weight(gate, n_busy, n_row), of_weight(up, n_busy, n_row));
+    return took(w, KL__PART_experts, sum(in, of_weight(down, n_busy, n_row)), from, status);
 }
 
 kl_status kl__walk_norm(struct kl__walk *w, kl_tensor y, kl_tensor x, const struct kl__weight *weight, kl_tensor gate,
@@ -63,7 +154,9 @@ kl_status kl__walk_norm(struct kl__walk *w, kl_tensor y, kl_tensor x, const stru
         .y = y, .x = x, .w = kl__tensor_of_weight(weight), .z = gate, .act = act, .eps = eps, .work = w->work};
     if (w->measure && measured(w, kl_rmsnorm_workspace(w->be, &a)))
         return KL_OK;
-    return kl_rmsnorm(w->be, &a, w->err);
+    double from = kl__watch_clock(w->spent);
+    int64_t n = x.n_dim == 3 ? x.dim[1] * x.dim[2] : x.dim[1];
+    return took(w, KL__PART_norm, of_rows(x, 2 * n), from, kl_rmsnorm(w->be, &a, w->err));
 }
 
 kl_status kl__walk_kda(struct kl__walk *w, kl_kda_args *a)
@@ -71,7 +164,8 @@ kl_status kl__walk_kda(struct kl__walk *w, kl_kda_args *a)
     a->work = w->work;
     if (w->measure && measured(w, kl_kda_workspace(w->be, a)))
         return KL_OK;
-    return kl_kda(w->be, a, w->err);
+    double from = kl__watch_clock(w->spent);
+    return took(w, KL__PART_recurrence, of_recurrence(a), from, kl_kda(w->be, a, w->err));
 }
 
 kl_status kl__walk_mla(struct kl__walk *w, kl_mla_args *a)
@@ -79,7 +173,8 @@ kl_status kl__walk_mla(struct kl__walk *w, kl_mla_args *a)
     a->work = w->work;
     if (w->measure && measured(w, kl_mla_workspace(w->be, a)))
         return KL_OK;
-    return kl_mla(w->be, a, w->err);
+    double from = kl__watch_clock(w->spent);
+    return took(w, KL__PART_attention, of_attention(a), from, kl_mla(w->be, a, w->err));
 }
 
 kl_status kl__walk_short_conv(struct kl__walk *w, kl_short_conv_args *a)
@@ -87,7 +182,8 @@ kl_status kl__walk_short_conv(struct kl__walk *w, kl_short_conv_args *a)
     a->work = w->work;
     if (w->measure && measured(w, kl_short_conv_workspace(w->be, a)))
         return KL_OK;
-    return kl_short_conv(w->be, a, w->err);
+    double from = kl__watch_clock(w->spent);
+    return took(w, KL__PART_convolution, of_rows(a->x, 2 * a->x.dim[1]), from, kl_short_conv(w->be, a, w->err));
 }
 
 kl_status kl__walk_rope(struct kl__walk *w, kl_rope_args *a)
@@ -95,7 +191,8 @@ kl_status kl__walk_rope(struct kl__walk *w, kl_rope_args *a)
     a->work = w->work;
     if (w->measure && measured(w, kl_rope_workspace(w->be, a)))
         return KL_OK;
-    return kl_rope(w->be, a, w->err);
+    double from = kl__watch_clock(w->spent);
+    return took(w, KL__PART_rotation, of_rows(a->x, 2 * a->x.dim[2]), from, kl_rope(w->be, a, w->err));
 }
 
 kl_status kl__walk_swiglu(struct kl__walk *w, kl_swiglu_args *a)
@@ -103,7 +200,8 @@ kl_status kl__walk_swiglu(struct kl__walk *w, kl_swiglu_args *a)
     a->work = w->work;
     if (w->measure && measured(w, kl_swiglu_workspace(w->be, a)))
         return KL_OK;
-    return kl_swiglu(w->be, a, w->err);
+    double from = kl__watch_clock(w->spent);
+    return took(w, KL__PART_feedforward, of_rows(a->y, 3 * a->y.dim[1]), from, kl_swiglu(w->be, a, w->err));
 }
 
 kl_status kl__walk_router(struct kl__walk *w, kl_router_args *a)
@@ -111,5 +209,6 @@ kl_status kl__walk_router(struct kl__walk *w, kl_router_args *a)
     a->work = w->work;
     if (w->measure && measured(w, kl_router_workspace(w->be, a)))
         return KL_OK;
-    return kl_router(w->be, a, w->err);
+    double from = kl__watch_clock(w->spent);
+    return took(w, KL__PART_router, of_rows(a->logits, a->logits.dim[1]), from, kl_router(w->be, a, w->err));
 }

@@ -15,18 +15,27 @@ struct kl__walk {
     size_t *measure; /* largest workspace so far; NULL: compute */
     float *h, *n;    /* [T][D]: residual stream, and its norm */
     kl_error *err;
+    kl_spent *spent; /* NULL: nobody watches */
+    int layer;       /* -1: outside of layers */
 };
 
 /** [T][columns] of f32 on the stage; given back when the layer is done. */
 kl_tensor kl__stage(struct kl__walk *w, int64_t columns);
+/** Takes note of a call that began at `from` (model/watch.h). */
+void kl__walk_took(const struct kl__walk *w, enum kl__step_part part, struct kl__effort effort, double from);
+/** h = rows `id` of the embedding. */
+kl_status kl__walk_embedding(struct kl__walk *w, kl_tensor id);
+
 /** [T] on the stage. */
 int64_t *kl__stage_positions(struct kl__walk *w);
 /** w->h or w->n as a tensor, [T][D]. */
 kl_tensor kl__walk_rows(const struct kl__walk *w, float *rows);
 
 /** Each runs one operator with the walk's workspace, or only measures how much of it the operator wants. */
-kl_status kl__walk_linears(struct kl__walk *w, const struct kl__weight_product *p, int n, kl_tensor x);
-kl_status kl__walk_linear(struct kl__walk *w, kl_tensor y, kl_tensor x, const struct kl__weight *weight, bool add);
+kl_status kl__walk_linears(struct kl__walk *w, enum kl__step_part part, const struct kl__weight_product *p, int n,
+                           kl_tensor x);
+kl_status kl__walk_linear(struct kl__walk *w, enum kl__step_part part, kl_tensor y, kl_tensor x,
+                          const struct kl__weight *weight, bool add);
 /** Routed experts of layer `l`: h += what they make of n. */
 kl_status kl__walk_experts(struct kl__walk *w, kl_tensor id, kl_tensor weight, const struct kl__layer *l);
 kl_status kl__walk_norm(struct kl__walk *w, kl_tensor y, kl_tensor x, const struct kl__weight *weight, kl_tensor gate,
