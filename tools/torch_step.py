@@ -55,12 +55,13 @@ def gradients(folder):
 
 def same_of(model, name):
     """The gradient that autograd found for what the probe calls `name`."""
+    import torch
     named = model.weights.named
     names = [name]
     if ".experts.0." in name:
         names = [name.replace(".experts.0.", f".experts.{e}.") for e in range(model.config.n_expert)]
-    return np.concatenate([(np.zeros(named[n].numel(), "f4") if named[n].grad is None else named[n].grad.numpy().ravel())
-                           for n in names])
+    found = [(torch.zeros_like(named[n]) if named[n].grad is None else named[n].grad) for n in names]
+    return torch.cat([gradient.flatten() for gradient in found]).numpy()
 
 
 def compare(model, found):
@@ -103,7 +104,8 @@ def race(a, model, folder, token, label):
         print(f"turn {turn + 1}: klinear {statistics.median(ours) * 1e3:.1f} ms, PyTorch "
               f"{statistics.median(theirs) * 1e3:.1f} ms a step, {ratios[-1]:.2f} times")
     print(f"klinear is {statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f}), "
-          f"{a.sequences} x {a.length} tokens, {a.threads} threads, PyTorch {torch.__version__} in chunks of {model.chunk}")
+          f"{a.sequences} x {a.length} tokens, {a.threads} threads, PyTorch {torch.__version__} in chunks of "
+          f"{model.chunk}")
     return statistics.median(ratios)
 
 

@@ -59,6 +59,17 @@ static void write_gradients(const kl_trainer *t, const char *folder)
     closed(names);
 }
 
+static int64_t number(const char *text)
+{
+    char *end;
+    long n = strtol(text, &end, 10);
+    if (end == text || *end || n < 0) {
+        fprintf(stderr, "step_probe: \"%s\" is no number\n", text);
+        exit(2);
+    }
+    return n;
+}
+
 static double now(void)
 {
     struct timespec t;
@@ -90,14 +101,13 @@ int main(int argc, char **argv)
         return 2;
     }
     const char *folder = argv[2];
-    int64_t n_seq = atoll(argv[3]), length = atoll(argv[4]), n = n_seq * length;
+    int64_t n_seq = number(argv[3]), length = number(argv[4]), n = n_seq * length;
     kl_config c;
     kl_pool *pool;
     kl_backend *be;
     kl_trainer *t;
-    need(n_seq > 0 && length > 0, "N_SEQ and LENGTH are not positive");
     need(kl_config_read(&c, argv[1], NULL, &err) == KL_OK, argv[1]);
-    need(kl_pool_open(&pool, atoi(argv[5]), NULL, &err) == KL_OK, "pool");
+    need(kl_pool_open(&pool, (int)number(argv[5]), NULL, &err) == KL_OK, "pool");
     need(kl_backend_open(&be, &(kl_backend_options){.pool = pool}, &err) == KL_OK, "backend");
     kl_trainer_options o = {.config = &c, .backend = be, .max_tokens = n, .max_seqs = n_seq};
     need(kl_trainer_open(&t, &o, &err) == KL_OK, "trainer");
@@ -125,7 +135,7 @@ int main(int argc, char **argv)
 
     kl_step_options step = {.lr = 1e-4F, .clip = 1};
     kl_step_report report;
-    for (int i = atoi(argv[6]); i > 0; i--) {
+    for (int64_t i = number(argv[6]); i > 0; i--) {
         double start = now();
         need(kl_trainer_backward(t, &batch, &loss, &err) == KL_OK, "backward");
         need(kl_trainer_step(t, &step, &report, &err) == KL_OK, "step");
