@@ -3,8 +3,8 @@
  *     step_probe MODEL FOLDER N_SEQ LENGTH THREADS STEPS
  *
  * MODEL: a config.json, or any model, whose configuration is taken.  A fresh model (seed 1) is written to FOLDER/model,
- * N_SEQ sequences of LENGTH random tokens, the labels being the tokens that follow, to FOLDER/tokens (i32), gradients of
- * the mean loss to FOLDER/gradients (f32, one parameter after the other) with their names and numbers in
+ * N_SEQ sequences of LENGTH random tokens, the labels being the tokens that follow, to FOLDER/tokens (i32), gradients
+ * of the mean loss to FOLDER/gradients (f32, one parameter after the other) with their names and numbers in
  * FOLDER/gradients.txt.  Prints the mean loss, then how long each of STEPS steps took (forward, backward, AdamW). */
 #include "klinear/kl.h"
 #include "klinear/kl_train.h"
