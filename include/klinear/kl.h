@@ -6,6 +6,7 @@
 #include "klinear/kl/base.h"
 #include "klinear/kl/engine.h"
 #include "klinear/kl/model.h"
+#include "klinear/kl/schedule.h"
 #include "klinear/kl/text.h"
 
 #endif

@@ -227,20 +227,10 @@ kl_prefix_state kl_prefix_state_of(const kl_prefix *p)
 
 /* ------------------------------------------------------------------------------------------------------ a prompt -- */
 
-/* A prompt on its way through the tree. */
-struct visit {
-    kl_prefix *p;
-    kl_session *session;
-    uint64_t space;
-    const int32_t *token;
-    int64_t n_token;
-    const int64_t *mark;
-    int n_mark;
-};
-
 /* Follows the prompt down the tree.  Returns the deepest node with a checkpoint, 0 for none; *n_block becomes its
- * depth, *matched that of the last node on the path.  At least one token must be left to read: it makes the logits. */
-static int32_t descend(const struct visit *v, int64_t *n_block, int64_t *matched)
+ * depth, *matched that of the last node on the path.  At least one token must be left to read: it makes the logits.
+ * With `use` the path counts as used. */
+static int32_t descend(const struct kl__visit *v, bool use, int64_t *n_block, int64_t *matched)
 {
     int32_t at = 0, best = 0;
     *n_block = *matched = 0;
@@ -250,7 +240,8 @@ static int32_t descend(const struct visit *v, int64_t *n_block, int64_t *matched
         at = find(v->p, key_of(v->p, at, v->space, token), at, v->space, token, &slot);
         if (at < 0)
             break;
-        v->p->node[at].used = v->p->clock;
+        if (use)
+            v->p->node[at].used = v->p->clock;
         *matched = b + 1;
         if (v->p->node[at].checkpoint) {
             best = at;
@@ -261,7 +252,7 @@ static int32_t descend(const struct visit *v, int64_t *n_block, int64_t *matched
 }
 
 /* The session becomes what it was at node `at`, `n_block` blocks deep. */
-static kl_status resume(const struct visit *v, int32_t at, int64_t n_block, kl_error *err)
+static kl_status resume(const struct kl__visit *v, int32_t at, int64_t n_block, kl_error *err)
 {
     struct kl__timeline *t = &v->session->line;
     int64_t n_token = n_block * KL_PAGE_TOKENS;
@@ -279,10 +270,27 @@ static kl_status resume(const struct visit *v, int32_t at, int64_t n_block, kl_e
     return KL_OK;
 }
 
-/* Puts the blocks that the session has read into the tree, and a checkpoint at the last one.  It starts at the root,
- * since reading may have made the cache give up what was there.  A cache that is full, or a machine without memory,
- * only means that less is remembered. */
-static void remember(const struct visit *v)
+int64_t kl__prefix_reusable(const struct kl__visit *v)
+{
+    int64_t n_block, matched;
+    descend(v, false, &n_block, &matched);
+    return n_block * KL_PAGE_TOKENS;
+}
+
+kl_status kl__prefix_begin(const struct kl__visit *v, kl_prefix_report *report, kl_error *err)
+{
+    int64_t n_block, matched;
+    v->p->clock++;
+    int32_t at = descend(v, true, &n_block, &matched);
+    if (at)
+        KL_TRY(resume(v, at, n_block, err));
+    int64_t reused = n_block * KL_PAGE_TOKENS;
+    *report = (kl_prefix_report){matched * KL_PAGE_TOKENS, reused, v->n_token - reused};
+    return KL_OK;
+}
+
+/* Starts at the root, since reading may have made the cache give up what was there. */
+void kl__prefix_keep(const struct kl__visit *v)
 {
     kl_prefix *p = v->p;
     const struct kl__timeline *t = &v->session->line;
@@ -321,7 +329,7 @@ static void remember(const struct visit *v)
 
 /* The next position behind `from` where a checkpoint is wanted: a power of two, a mark, or the last full block before
  * the prompt's last token; n_token when there is none. */
-static int64_t next_stop(const struct visit *v, int64_t from)
+int64_t kl__prefix_stop(const struct kl__visit *v, int64_t from)
 {
     int64_t last = (v->n_token - 1) / KL_PAGE_TOKENS * KL_PAGE_TOKENS, stop = last > from ? last : v->n_token;
     int64_t power = KL_PAGE_TOKENS;
@@ -359,22 +367,18 @@ kl_status kl_prefix_prefill(kl_prefix *p, kl_session *session, uint64_t space, c
                         "kl_prefix_prefill: the session has %lld tokens, expected an empty one of "
                         "the cache's engine",
                         (long long)session->line.length);
-    struct visit v = {p, session, space, token, n_token, mark, n_mark};
-    int64_t n_block, matched;
-    p->clock++;
-    int32_t at = descend(&v, &n_block, &matched);
-    if (at)
-        KL_TRY(resume(&v, at, n_block, err));
+    struct kl__visit v = {p, session, space, token, n_token, mark, n_mark};
+    kl_prefix_report begun;
+    KL_TRY(kl__prefix_begin(&v, &begun, err));
     if (report)
-        *report =
-            (kl_prefix_report){matched * KL_PAGE_TOKENS, n_block * KL_PAGE_TOKENS, n_token - n_block * KL_PAGE_TOKENS};
-    for (int64_t done = n_block * KL_PAGE_TOKENS; done < n_token;) {
-        int64_t stop = next_stop(&v, done);
+        *report = begun;
+    for (int64_t done = begun.reused; done < n_token;) {
+        int64_t stop = kl__prefix_stop(&v, done);
         struct part part = {progress, user, done, n_token};
         KL_TRY(kl_prefill(session, token + done, stop - done, stop == n_token ? logits : NULL, tell, &part, err));
         done = stop;
         if (done < n_token)
-            remember(&v);
+            kl__prefix_keep(&v);
     }
     return KL_OK;
 }

@@ -39,4 +39,26 @@ struct kl_prefix {
     uint64_t clock, seed;
 };
 
+/** A prompt on its way through the tree, for whoever reads it piece by piece: kl_prefix_prefill(), schedule_step.c. */
+struct kl__visit {
+    kl_prefix *p;
+    kl_session *session;
+    uint64_t space;
+    const int32_t *token; /* [n_token] the prompt */
+    int64_t n_token;
+    const int64_t *mark; /* [n_mark] positions where a checkpoint is wanted, in any order */
+    int n_mark;
+};
+
+/** Tokens that kl__prefix_begin() would not have to read now.  Counts as no use. */
+int64_t kl__prefix_reusable(const struct kl__visit *v);
+/** The session, which is empty, becomes what it was at the deepest checkpoint on the prompt's path.
+ *  Errors: KL_ERR_MEMORY; the session is then empty. */
+kl_status kl__prefix_begin(const struct kl__visit *v, kl_prefix_report *report, kl_error *err);
+/** The next position behind `from` where kl__prefix_keep() is wanted, or n_token. */
+int64_t kl__prefix_stop(const struct kl__visit *v, int64_t from);
+/** Puts what the session has read, a multiple of KL_PAGE_TOKENS, into the tree, with a checkpoint.  A cache that is
+ *  full, or a machine without memory, only means that less is remembered. */
+void kl__prefix_keep(const struct kl__visit *v);
+
 #endif
