@@ -7,6 +7,12 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/klinear DESTINATION ${CMAKE_INST
         FILES_MATCHING PATTERN *.h)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
+# The bundled model, where the program looks for it beside its own prefix.
+file(GLOB KL_MODELS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/models/*.gguf)
+if(KL_MODELS)
+    install(FILES ${KL_MODELS} ${PROJECT_SOURCE_DIR}/models/NOTICE DESTINATION ${CMAKE_INSTALL_DATADIR}/klinear/models)
+endif()
+
 # The pkg-config file finds its prefix from where it lies, so that an installed tree can be moved.
 set(KL_PC_FOLDER ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 if(IS_ABSOLUTE ${CMAKE_INSTALL_LIBDIR})

@@ -223,6 +223,9 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
         status = begin(&c, s, &err);
         if (status == KL_OK) {
             ka_chat_tell(&c, "klinear %s, %s; /help lists the commands", kl_version(), c.l.path);
+            if (!s->template && !kl_tokenizer_template(c.l.tokenizer).bytes)
+                ka_chat_tell(&c, "this model has no chat template: most likely it never learnt to answer, and what "
+                                 "comes is\nno reply; klinear run lets it go on with a text, which is what it can do");
             status = chat(&c, &err);
         }
         ka_editor_close(c.editor);

@@ -206,3 +206,22 @@ if [ -n "$libedit" ]; then
     grep -q tell "$file" || fail "expected a history"
     [ "$(stat -c %a "$file" "$scratch/state/klinear" | paste -sd' ')" = "600 700" ] || fail "expected it to be private"
 fi
+
+# A model that brings no chat template was not taught to answer, and somebody who types is told so.
+line="chat at a terminal, with a model without a template"
+python3 - "$klinear" "$model" >"$out" 2>"$err" <<'END'
+import os, pty, sys
+pid, fd = pty.fork()
+if pid == 0:
+    os.environ["TERM"] = "xterm"
+    os.execv(sys.argv[1], [sys.argv[1], "chat", "-m", sys.argv[2]])
+seen = b""
+while b"> " not in seen:
+    seen += os.read(fd, 65536)
+os.write(fd, b"\x04")
+print(seen.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+END
+code=$?
+expect_code 0
+expect_in_out "this model has no chat template"
