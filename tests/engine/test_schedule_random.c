@@ -124,7 +124,7 @@ static void random_world(void **state)
 {
     (void)state;
     const char *wanted = getenv("KT_SCHEDULE_STEPS");
-    long n_step = wanted ? strtol(wanted, NULL, 10) : 150;
+    long n_step = wanted ? strtol(wanted, NULL, 10) : 220;
     for (int round = 0; round < 3; round++) {
         struct world *w = kt_bytes(sizeof *w);
         memset(w, 0, sizeof *w);

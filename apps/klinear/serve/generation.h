@@ -1,0 +1,101 @@
+/** A request that generates: one prompt or several, choices for each, and what became of them, told in the words of an
+ *  API.  Everything of a choice happens on the thread that steps, once it is submitted. */
+#ifndef KS_GENERATION_H
+#define KS_GENERATION_H
+
+#include "body.h"
+#include "exchange.h"
+
+enum { KS_MOST_CHOICES = 64 };
+
+/** A call of a tool that the model writes. */
+struct ks_call {
+    struct ks_bytes id, arguments;
+    bool begun, whole; /* the id is complete; all of it is */
+};
+
+struct ks_prompt {
+    int32_t *token; /* [n] */
+    int64_t n;
+    int64_t mark[KL_JOB_MARKS]; /* where turns begin */
+    int n_mark;
+};
+
+struct ks_choice {
+    struct ks_generation *g;
+    int index;
+    const struct ks_prompt *prompt;
+    _Atomic uint64_t job;
+    kl_answer_reader reader;
+    kl_stop *stop;
+    int stop_found; /* -1: none */
+    struct ks_bytes content;
+    struct ks_call *call; /* [n_call]; the last one may be open */
+    int n_call;
+    bool faulty, ended;
+    json_t *logprobs; /* array of what ks_token_json() makes; NULL: not wanted */
+    json_t *prompt_logprobs;
+    kl_job_report report;
+    const char *finish; /* "stop", "length", "tool_calls", "error" */
+};
+
+/** How an API tells it.  All but `whole` are for streams. */
+struct ks_dialect {
+    void (*begin)(struct ks_choice *c);
+    /** New text, perhaps none, and the entries of tokens, perhaps NULL, whose reference is the caller's. */
+    void (*text)(struct ks_choice *c, kl_text text, json_t *logprobs);
+    void (*call)(struct ks_choice *c, int i);
+    void (*arguments)(struct ks_choice *c, int i, kl_text text);
+    void (*end)(struct ks_choice *c);
+    void (*finish)(struct ks_generation *g);
+    void (*embedding)(struct ks_choice *c, const float *mean); /* NULL where none is asked for; not of streams alone */
+    json_t *(*whole)(struct ks_generation *g);                 /* a new reference */
+};
+
+struct ks_generation {
+    struct ks_exchange *x;
+    const struct ks_dialect *dialect;
+    struct ks_id id;
+    int64_t created;
+    json_t *body; /* the request; its texts are borrowed */
+    bool stream, usage_wanted, raw, echo, logprobs, prompt_logprobs, one_call, embed;
+    kl_sampling sampling;
+    kl_logit_bias *bias;
+    bool seeded;
+    uint64_t seed;
+    int64_t max_new; /* -1: as many as there is room for */
+    kl_text stop[KL_STOP_STRINGS];
+    int n_stop;
+    struct ks_prompt *prompt; /* [n_prompt] */
+    int n_prompt, n;          /* choices for each prompt */
+    struct ks_choice *choice; /* [n_prompt * n] */
+    int n_ended;
+    const int32_t *forced; /* [n_forced] the prompt's last tokens, which are the answer's first */
+    int n_forced;
+    _Atomic bool refused; /* whatever its jobs say is not told */
+    void *own;            /* of the dialect; freed with free() */
+};
+
+/** Parses the body and makes a generation of it, which belongs to the exchange; NULL: it has been refused. */
+struct ks_generation *ks_generation_open(struct ks_exchange *x, const struct ks_dialect *dialect, const char *id);
+/** Reads the fields that all APIs have alike: temperature, top_p, top_k, min_p, penalties, seed, logit_bias, stop, n,
+ *  stream.  False: refused in *p. */
+bool ks_read_sampling(struct ks_generation *g, const struct ks_fields *f);
+/** A prompt more; takes `token`, which came from malloc. */
+bool ks_add_prompt(struct ks_generation *g, int32_t *token, int64_t n, struct ks_problem *p);
+/** Text into ids; false: refused.  *token is to be freed. */
+bool ks_encode(const struct ks_server *s, int32_t **token, int64_t *n, kl_text text, kl_markup markup,
+               struct ks_problem *p);
+/** Submits everything, or refuses.  Whatever happens, the exchange will have its answer. */
+void ks_generate(struct ks_generation *g);
+
+/** {"token", "logprob", "bytes", "top_logprobs"} */
+json_t *ks_token_json(const struct ks_server *s, const kl_sampled *sampled, bool tops);
+/** What a token shows, as well-formed text: a new JSON string. */
+json_t *ks_token_text(const struct ks_server *s, int32_t id);
+/** Text as JSON, whatever is in it. */
+json_t *ks_text_json(const char *data, size_t n);
+/** {"prompt_tokens", ...}: of all choices. */
+json_t *ks_usage_json(const struct ks_generation *g);
+
+#endif

@@ -1,0 +1,120 @@
+/* A generation on its way to the scheduler. */
+#include "telling.h"
+
+#include "routes.h"
+
+#include <stdlib.h>
+
+/* Asks its jobs to end; nobody will hear of them any more. */
+static void cancel(struct ks_exchange *x)
+{
+    struct ks_generation *g = x->generation;
+    g->refused = true;
+    for (int i = 0; i < g->n_prompt * g->n; i++)
+        if (g->choice[i].job)
+            kl_scheduler_cancel(x->server->scheduler, g->choice[i].job);
+}
+
+static bool open_choices(struct ks_generation *g, struct ks_problem *p)
+{
+    int n = g->n_prompt * g->n;
+    if (n > KS_MOST_CHOICES)
+        return ks_refuse(p, 400, "n", NULL, "%d prompts with %d choices each are %d answers, expected at most %d",
+                         g->n_prompt, g->n, n, KS_MOST_CHOICES);
+    g->choice = calloc((size_t)n, sizeof *g->choice);
+    if (!g->choice)
+        return ks_refuse(p, 503, NULL, NULL, "out of memory");
+    for (int i = 0; i < n; i++) {
+        struct ks_choice *c = &g->choice[i];
+        kl_error err = {0};
+        c->g = g;
+        c->index = i;
+        c->prompt = &g->prompt[i / g->n];
+        c->stop_found = -1;
+        c->logprobs = g->logprobs ? json_array() : NULL;
+        c->prompt_logprobs = g->prompt_logprobs ? json_array() : NULL;
+        kl_status status = g->n_stop ? kl_stop_open(&c->stop, g->stop, (size_t)g->n_stop, NULL, &err) : KL_OK;
+        if (status != KL_OK)
+            return ks_refuse_error(p, "stop", status, &err);
+    }
+    return true;
+}
+
+static kl_request request_of(const struct ks_generation *g, struct ks_choice *c)
+{
+    const struct ks_server *s = g->x->server;
+    uint64_t key = g->x->key < 0 ? 0 : (uint64_t)g->x->key + 1;
+    int64_t room = s->context - c->prompt->n;
+    return (kl_request){
+        .token = c->prompt->token,
+        .n_token = c->prompt->n,
+        .mark = c->prompt->mark,
+        .n_mark = c->prompt->n_mark,
+        .client = key,
+        .space = s->o->separate ? key : 0,
+        .sampling = g->sampling,
+        .seed = g->seed + (uint64_t)(c->index % g->n) * 0x9e3779b97f4a7c15,
+        .max_new = g->max_new < 0 || g->max_new > room ? room : g->max_new,
+        .stop = s->stop,
+        .n_stop = s->n_stop,
+        .prompt_logprobs = g->prompt_logprobs,
+        .embed = g->embed,
+        .tell = ks_told,
+        .user = c,
+    };
+}
+
+static bool submit(struct ks_generation *g, struct ks_choice *c, struct ks_problem *p)
+{
+    struct ks_server *s = g->x->server;
+    kl_request r = request_of(g, c);
+    kl_error err = {0};
+    uint64_t job = 0;
+    ks_hold(g->x);
+    kl_status status = kl_scheduler_submit(s->scheduler, &job, &r, &err);
+    if (status == KL_OK && job) {
+        c->job = job;
+        return true;
+    }
+    ks_let_go(g->x);
+    if (status != KL_OK)
+        return ks_refuse_error(p, NULL, status, &err);
+    s->n_busy++;
+    ks_refuse(p, 503, NULL, "overloaded", "%lld requests are waiting, which is the limit; try again",
+              (long long)s->o->queue);
+    p->retry_seconds = 1;
+    return false;
+}
+
+static bool submit_all(struct ks_generation *g, struct ks_problem *p)
+{
+    int n = g->n_prompt * g->n;
+    if (g->x->server->draining)
+        return ks_refuse(p, 503, NULL, "stopping", "the server is being stopped");
+    if (!open_choices(g, p))
+        return false;
+    g->x->cancel = cancel;
+    if (g->stream)
+        ks_stream_open(g->x);
+    else
+        ks_wait(g->x);
+    for (int i = 0; i < n; i++)
+        ks_begin_choice(&g->choice[i]);
+    for (int i = 0; i < n; i++)
+        if (!submit(g, &g->choice[i], p))
+            return false;
+    return true;
+}
+
+void ks_generate(struct ks_generation *g)
+{
+    struct ks_problem p;
+    g->x->n_prompt = 0;
+    for (int i = 0; i < g->n_prompt; i++)
+        g->x->n_prompt += g->prompt[i].n;
+    if (submit_all(g, &p))
+        return;
+    if (g->x->cancel)
+        g->x->cancel(g->x);
+    ks_answer_problem(g->x, &p);
+}
