@@ -15,6 +15,7 @@ static const char *const cache_name[] = {
 };
 
 static const char *const arithmetic_name[] = {"fast", "exact", NULL};
+static const char *const weights_name[] = {"packed", "mapped", NULL};
 
 const struct ka_option ka_choice_options[] = {
     {.name = "model",
@@ -56,6 +57,14 @@ const struct ka_option ka_choice_options[] = {
      .field = offsetof(struct ka_choice, arithmetic),
      .words = arithmetic_name,
      .help = "products with quantised weights: fast rounds activations to\n8 or 16 bits, exact keeps them in f32"},
+    {.name = "weights",
+     .value = "HOW",
+     .kind = KA_WORD,
+     .field = offsetof(struct ka_choice, weights),
+     .words = weights_name,
+     .help = "packed (the default, where memory allows): copied once into the\n"
+             "layout of the fastest products; mapped: used as they lie in the file.\n"
+             "The results do not depend on it"},
     {.name = "biased-router",
      .kind = KA_FLAG,
      .field = offsetof(struct ka_choice, biased_router),
@@ -74,6 +83,15 @@ static kl_status open_model(struct ka_loaded *l, const struct ka_choice *choice,
     kl_model_options model = {.backend = l->backend, .router_weight_biased = choice->biased_router,
                               .exact = choice->arithmetic == 1};
     return kl_model_open(&l->model, l->path, &model, err);
+}
+
+/* A copy of the weights has to leave room for everything else. */
+static kl_status pack(struct ka_loaded *l, const struct ka_choice *choice, kl_error *err)
+{
+    size_t free_bytes = ka_machine(0).memory_free_bytes;
+    if (choice->weights != 0 || (size_t)kl_model_packed_bytes(l->model) > free_bytes - free_bytes / 4)
+        return KL_OK;
+    return kl_model_pack(l->model, err);
 }
 
 static kl_status open_engine(struct ka_loaded *l, const struct ka_choice *choice, int batch, kl_error *err)
@@ -101,6 +119,8 @@ kl_status ka_load(struct ka_loaded *l, const struct ka_choice *choice, int batch
 {
     double start = ka_seconds();
     kl_status status = ka_load_model(l, choice, err);
+    if (status == KL_OK)
+        status = pack(l, choice, err);
     if (status == KL_OK)
         status = open_engine(l, choice, batch, err);
     l->seconds = ka_seconds() - start;

@@ -15,6 +15,7 @@ struct ka_choice {
     int64_t memory;    /* most bytes of latent pages; 0: no limit but the machine's */
     bool biased_router;
     int64_t arithmetic; /* index: fast, exact */
+    int64_t weights;    /* index: packed, mapped */
 };
 extern const struct ka_option ka_choice_options[];
 

@@ -59,6 +59,16 @@ void kl__map_close(struct kl__map *m)
     *m = (struct kl__map){0};
 }
 
+void kl__map_forget(const struct kl__map *m, const void *data, size_t bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)m->data, from = (uintptr_t)data;
+    if (from < start || bytes > m->bytes || from - start > m->bytes - bytes)
+        return;
+    uintptr_t first = (from + page - 1) / page * page, end = (from + bytes) / page * page;
+    if (first < end)
+        (void)madvise((void *)first, end - first, MADV_DONTNEED); /* a wish */
+}
+
 /* ------------------------------------------------------------------------------------------------------- writing -- */
 
 struct kl__out {

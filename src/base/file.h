@@ -15,6 +15,9 @@ struct kl__map {
  *  Errors: KL_ERR_IO. */
 kl_status kl__map_open(struct kl__map *m, const char *path, kl_error *err);
 void kl__map_close(struct kl__map *m);
+/** Pages of the map that lie whole in `bytes` from `data` on leave this process's memory; touched again, they come from
+ *  the file.  What lies outside of the map is left alone. */
+void kl__map_forget(const struct kl__map *m, const void *data, size_t bytes);
 
 /** A file being written: invisible under its name until it is complete. */
 struct kl__out;

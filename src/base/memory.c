@@ -1,7 +1,11 @@
+#define _DEFAULT_SOURCE
 #include "base/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+enum { LARGE_PAGE = 2 << 20 };
 
 static size_t round_up(size_t bytes)
 {
@@ -13,6 +17,19 @@ void *kl__alloc(const kl_allocator *alloc, size_t bytes)
     bytes = round_up(bytes ? bytes : 1);
     void *memory = alloc ? alloc->alloc(alloc->user, bytes) : aligned_alloc(KL_ALIGN, bytes);
     return memory ? memset(memory, 0, bytes) : NULL;
+}
+
+void *kl__alloc_large(const kl_allocator *alloc, size_t bytes)
+{
+    bytes = round_up(bytes ? bytes : 1);
+    if (alloc)
+        return alloc->alloc(alloc->user, bytes);
+    if (bytes < LARGE_PAGE)
+        return aligned_alloc(KL_ALIGN, bytes);
+    void *memory = aligned_alloc(LARGE_PAGE, (bytes + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE);
+    if (memory)
+        (void)madvise(memory, bytes, MADV_HUGEPAGE); /* a wish */
+    return memory;
 }
 
 void kl__release(const kl_allocator *alloc, void *memory)

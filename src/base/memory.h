@@ -8,6 +8,9 @@
 
 /** Zeroed memory aligned to KL_ALIGN, or NULL.  `alloc` NULL: the C library. */
 void *kl__alloc(const kl_allocator *alloc, size_t bytes);
+/** The same, but not zeroed, for much memory that is gone through from end to end: in large pages where the system has
+ *  them.  What the threads that fill it touch first is taken by them. */
+void *kl__alloc_large(const kl_allocator *alloc, size_t bytes);
 void kl__release(const kl_allocator *alloc, void *memory);
 
 /** A cursor over a workspace.  With base NULL it only counts, so that one function both measures and carves:

@@ -83,6 +83,8 @@ const struct kl__backend_type kl__backend_cpu = {
             .weight_linears = kl__cpu_weight_linears,
             .weight_experts_workspace = kl__cpu_weight_experts_workspace,
             .weight_experts = kl__cpu_weight_experts,
+            .weight_packed_bytes = kl__cpu_weight_packed_bytes,
+            .weight_pack = kl__cpu_weight_pack,
             .weight_rows = kl__cpu_weight_rows,
         },
     .open = cpu_open,

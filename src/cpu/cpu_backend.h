@@ -30,6 +30,8 @@ void kl__cpu_weight_linears(const kl_backend *be, const struct kl__weight_produc
                             kl_workspace work);
 size_t kl__cpu_weight_experts_workspace(const kl_backend *be, const struct kl__weight_experts_call *call);
 void kl__cpu_weight_experts(const kl_backend *be, const struct kl__weight_experts_call *call);
+size_t kl__cpu_weight_packed_bytes(const kl_backend *be, const struct kl__weight *w);
+void kl__cpu_weight_pack(const kl_backend *be, void *to, const struct kl__weight *w);
 void kl__cpu_weight_rows(const kl_backend *be, kl_tensor y, kl_tensor id, const struct kl__weight *table);
 
 #endif

@@ -1,5 +1,7 @@
 #include "cpu/panels.h"
 
+#include "cpu/packed.h"
+
 #include "tensor/quant/levels.h"
 
 #include <string.h>
@@ -37,6 +39,8 @@ struct kl__panel_rows kl__panel_rows(int64_t n_out, int64_t panel)
 
 const void *kl__panel_start(const struct kl__weight *w, int64_t matrix, int64_t panel)
 {
+    if (w->packed)
+        return kl__packed_panel_start(w, matrix, panel);
     return kl__weight_row(w, matrix, kl__panel_rows(w->n_out, panel).first);
 }
 
@@ -76,6 +80,12 @@ struct product {
 /* Numbers k .. k + n_k - 1 of the rows.  Where there are too few of them, they are copied between zeros. */
 static void unpack(const struct product *o, int64_t k, int64_t n_k)
 {
+    if (o->w->packed) {
+        int64_t at = kl__packed_bytes(o->w->type, k);
+        o->kernels->packed_panel(o->p->numbers, o->p->scale, o->p->low, o->w->type, o->from + at, n_k,
+                                 o->ahead ? o->ahead + at : NULL);
+        return;
+    }
     const struct kl__type_info *type = kl__type_info(o->w->type);
     int64_t pitch = row_bytes(o->w), at = k / type->elements * type->bytes, bytes = n_k / type->elements * type->bytes;
     const char *from = o->from + at, *ahead = o->ahead ? o->ahead + KL__PANEL * at : NULL;
@@ -135,15 +145,28 @@ static void multiply(const struct product *o, int64_t k, int64_t n_k)
     }
 }
 
+/* Few rows meet the packed panel as it goes by. */
+static void multiply_packed(const struct product *o)
+{
+    struct kl__q8_rows rows = {.scale = kl__scale_at(o->x), .aux = kl__aux_at(o->x)};
+    for (int i = 0; i < o->chosen.n; i++)
+        rows.row[i] = input_row(o, i);
+    o->kernels->packed_tile(o->sum, &rows, o->w->type, o->from, o->w->n_in, (int)o->chosen.n, o->ahead);
+}
+
 void kl__panel_product(const struct kl__kernels *kernels, const struct kl__panel *p, float *sum,
                        const struct kl__inputs *x, struct kl__chosen chosen, const struct kl__weight *w, int64_t matrix,
                        struct kl__panel_rows rows, const void *ahead)
 {
-    struct product o = {kernels, p, sum, x, chosen, w, kl__weight_row(w, matrix, rows.first), 0, ahead};
-    o.n_row = w->n_out - rows.first;
+    struct product o = {kernels, p, sum, x, chosen, w, NULL, w->n_out - rows.first, ahead};
+    o.from = kl__panel_start(w, matrix, rows.row / KL__PANEL);
     int64_t step = x->form.meeting == KL__MEET_Q8 ? Q8_K : BF16_K;
     if (w->n_in == 0)
         memset(sum, 0, (size_t)chosen.n * KL__PANEL * sizeof *sum);
+    if (w->packed && chosen.n <= KL__Q8_ROWS) {
+        multiply_packed(&o);
+        return;
+    }
     for (int64_t k = 0; k < w->n_in; k += step) {
         int64_t n_k = min64(step, w->n_in - k);
         unpack(&o, k, n_k);

@@ -244,6 +244,13 @@ kl_status kl__store_enter(struct kl__store *s, int64_t i, kl_error *err)
 
 /* -------------------------------------------------------------------------------------------------------- asking -- */
 
+void kl__store_forget(const struct kl__store *store, const void *data, size_t bytes)
+{
+    for (int i = 0; i < store->n_file; i++)
+        if (!store->file[i].borrowed)
+            kl__map_forget(&store->file[i].map, data, bytes);
+}
+
 const struct kl__stored *kl__store_find(const struct kl__store *s, const char *name)
 {
     int64_t i = kl__names_find(&s->names, kl__str(name));

@@ -120,6 +120,7 @@ void kl_model_close(kl_model *m)
 {
     if (!m)
         return;
+    kl__release(m->alloc, m->packed);
     kl__release(m->alloc, m->bound.memory);
     kl__release(m->alloc, m->net.layer);
     kl__store_close(m->store);
@@ -142,7 +143,7 @@ int64_t kl_model_file_bytes(const kl_model *m)
 
 int64_t kl_model_memory_bytes(const kl_model *m)
 {
-    return (int64_t)(m->bound.bytes + sizeof *m + (size_t)m->net.c.n_layer * sizeof *m->net.layer);
+    return (int64_t)(m->bound.bytes + m->packed_bytes + sizeof *m + (size_t)m->net.c.n_layer * sizeof *m->net.layer);
 }
 
 void kl_model_fingerprint(const kl_model *m, uint8_t fingerprint[16])

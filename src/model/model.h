@@ -11,6 +11,8 @@ struct kl_model {
     struct kl__store *store;
     struct kl__net net;
     struct kl__bound bound;
+    void *packed; /* packed matrices; NULL: none */
+    size_t packed_bytes;
     uint8_t fingerprint[16];
 };
 

@@ -29,6 +29,8 @@ struct kl__ops {
     /* Of a call only the weights and the dimensions of x and id count. */
     size_t (*weight_experts_workspace)(const kl_backend *be, const struct kl__weight_experts_call *call);
     void (*weight_experts)(const kl_backend *be, const struct kl__weight_experts_call *call);
+    size_t (*weight_packed_bytes)(const kl_backend *be, const struct kl__weight *w);
+    void (*weight_pack)(const kl_backend *be, void *to, const struct kl__weight *w);
     void (*weight_rows)(const kl_backend *be, kl_tensor y, kl_tensor id, const struct kl__weight *table);
 };
 

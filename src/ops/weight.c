@@ -35,6 +35,19 @@ static kl_status check_shape(const char *op, const char *name, const struct kl__
                     (long long)n_out, (long long)n_in);
 }
 
+/* ------------------------------------------------------------------------------------------------------- packing -- */
+
+size_t kl__weight_packed_bytes(const kl_backend *be, const struct kl__weight *w)
+{
+    return check_weight("kl__weight_pack", "w", w, NULL) == KL_OK ? be->type->ops.weight_packed_bytes(be, w) : 0;
+}
+
+void kl__weight_pack(const kl_backend *be, void *to, const struct kl__weight *w)
+{
+    if (kl__weight_packed_bytes(be, w) > 0)
+        be->type->ops.weight_pack(be, to, w);
+}
+
 /* -------------------------------------------------------------------------------------------------------- linear -- */
 
 static const char linear_op[] = "kl__weight_linear";

@@ -19,8 +19,15 @@ struct kl__weight {
     int64_t n_out, n_in; /* rows and columns of each; a row is whole blocks */
     const void *data;   /* [n_matrix][n_out] rows, any alignment; borrowed, usually mapped */
     const void *const *each; /* [n_matrix] matrices where they lie apart, and data is NULL; else NULL */
+    const void *packed; /* what kl__weight_pack made of it for the backend that is used; NULL: nothing */
     bool exact; /* inputs are f32 in every product, as accurate as can be; else they may be rounded to 8 or 16 bits */
 };
+
+/** Bytes of all matrices of `w` in the layout that the backend multiplies fastest with; 0: as they are is as good.
+ *  Whatever product uses the packed ones has the same bits with them as without.   [T: ops/weight] */
+size_t kl__weight_packed_bytes(const kl_backend *be, const struct kl__weight *w);
+/** Writes that layout to `to`, aligned to 64 bytes.  Threads: the backend's.  Reads every row once. */
+void kl__weight_pack(const kl_backend *be, void *to, const struct kl__weight *w);
 
 /** y = x w^T, or y += x w^T with `add`.   y [T][n_out] f32, x [T][n_in] f32, each with any pitch; n_matrix is 1. */
 size_t kl__weight_linear_workspace(const kl_backend *be, const struct kl__weight *w, int64_t n_token);

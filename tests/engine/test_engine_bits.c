@@ -80,6 +80,26 @@ static void size_of_a_step(void **state)
     kt_free_all();
 }
 
+/* Packed weights change nothing but the time. */
+static void packed(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_TYPE; i++) {
+        struct kt_engine e = kt_open_engine(kt_tiny(types[i]), 2, NULL);
+        kt_rng r = {3};
+        int32_t *token = kt_tokens(&r, N + MORE, e.n_vocab);
+        float *want = run_new(&e, token, N);
+        int64_t before = kl_model_memory_bytes(e.model), bytes = kl_model_packed_bytes(e.model);
+        assert_true((bytes > 0) == (i >= 2));
+        KT_OK(kl_model_pack(e.model, KT_ERR));
+        KT_OK(kl_model_pack(e.model, KT_ERR));
+        assert_true(kl_model_memory_bytes(e.model) == before + bytes);
+        kt_assert_same_bits(types[i], run_new(&e, token, N), want, bytes_of(&e));
+        kt_close_engine(&e);
+        kt_free_all();
+    }
+}
+
 /* A sequence alone, and in steps with two others: one that reads a prompt, one that decodes. */
 static void neighbours(void **state)
 {
@@ -238,6 +258,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_and_pieces),
         cmocka_unit_test(size_of_a_step),
+        cmocka_unit_test(packed),
         cmocka_unit_test(neighbours),
         cmocka_unit_test(forks),
         cmocka_unit_test(checkpoints),

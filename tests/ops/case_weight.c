@@ -153,6 +153,39 @@ static void several_are_one_after_the_other(void **state)
     kt_free_all();
 }
 
+/* Few rows and many, whole panels and a rest, fewer rows than a panel, rows no multiple of the parts. */
+static void packed_has_the_same_bits(void **state)
+{
+    (void)state;
+    enum kl__type type;
+    static const int n_out[] = {1, 31, 32, 70}, n_in[] = {256, 768}, n_token[] = {1, 2, 5, 6, 7, T};
+    int n_packed = 0;
+    for (int i = 0; (type = kt_weight_type(i)) != KL__N_TYPE; i++) {
+        kt_rng r = {9 + (uint64_t)i};
+        float *x = kt_normals(&r, T * D, 1);
+        for (int c = 0; c < 8; c++) {
+            int64_t N_OUT = n_out[c % 4], N_IN = n_in[c / 4];
+            struct kl__weight w = kt_weight(&r, type, 1, N_OUT, N_IN, 0.05f, c % 3);
+            for (int l = 0; kt_level(l); l++) {
+                const kl_backend *be = kt_backend(kt_level(l), 1 + c % 3);
+                struct kl__weight packed = kt_packed(be, &w);
+                n_packed += packed.packed != NULL;
+                for (int t = 0; packed.packed && t < 6; t++) {
+                    float *want = kt_normals(&r, T * N_OUT, 1), *y = kt_copy(want, T * N_OUT);
+                    run(be, rows(want, n_token[t], N_OUT, 0), rows(x, n_token[t], N_IN, D), &w, t % 2);
+                    run(be, rows(y, n_token[t], N_OUT, 0), rows(x, n_token[t], N_IN, D), &packed, t % 2);
+                    kt_assert_same_bits("packed", y, want, sizeof(float) * (size_t)(T * N_OUT));
+                }
+            }
+        }
+        kt_free_all();
+    }
+    int n_level = 0;
+    while (kt_level(n_level))
+        n_level++;
+    assert_true(n_packed >= 3 * 8 * n_level); /* Q8_0, Q4_0, Q4_K on every level */
+}
+
 /* No token, no row, no column. */
 static void nothing_to_do(void **state)
 {
@@ -250,6 +283,7 @@ int main(void)
         cmocka_unit_test(token_alone_is_token_in_batch),
         cmocka_unit_test(adds_between_pitches),
         cmocka_unit_test(several_are_one_after_the_other),
+        cmocka_unit_test(packed_has_the_same_bits),
         cmocka_unit_test(nothing_to_do),
         cmocka_unit_test(rows_are_decoded),
         cmocka_unit_test(refuses),

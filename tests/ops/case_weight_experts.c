@@ -143,6 +143,30 @@ static void token_alone_is_token_in_batch(void **state)
     }
 }
 
+static void packed_has_the_same_bits(void **state)
+{
+    (void)state;
+    enum kl__type type;
+    for (int i = 0; (type = kt_weight_type(i)) != KL__N_TYPE; i++) {
+        kt_rng r = {5};
+        struct inputs in = make_inputs(&r, type, i % 2 ? KL__TYPE_Q4_0 : KL__TYPE_Q6_K);
+        for (int l = 0; kt_level(l); l++) {
+            const kl_backend *be = kt_backend(kt_level(l), 2);
+            struct inputs packed = in;
+            packed.gate = kt_packed(be, &in.gate);
+            packed.up = i % 3 ? kt_packed(be, &in.up) : in.up;
+            packed.down = kt_packed(be, &in.down);
+            float *want = kt_floats(T * D), *y = kt_floats(T * D);
+            run(be, want, &in, 0, T, false);
+            run(be, y, &packed, 0, T, false);
+            kt_assert_same_bits("packed", y, want, sizeof(float) * T * D);
+            run(be, y, &packed, 4, 1, false);
+            kt_assert_same_bits("packed and alone", y, want + 4 * D, sizeof(float) * D);
+        }
+        kt_free_all();
+    }
+}
+
 /* The same experts, each where it lies: a file may hold them one by one. */
 static void experts_may_lie_apart(void **state)
 {
@@ -262,6 +286,7 @@ int main(void)
         cmocka_unit_test(fast_products),
         cmocka_unit_test(exact_products),
         cmocka_unit_test(token_alone_is_token_in_batch),
+        cmocka_unit_test(packed_has_the_same_bits),
         cmocka_unit_test(experts_may_lie_apart),
         cmocka_unit_test(mixed_types_add_between_pitches),
         cmocka_unit_test(no_tokens_and_no_weight),

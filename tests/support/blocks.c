@@ -59,6 +59,19 @@ struct kl__weight kt_weight(kt_rng *r, enum kl__type type, int64_t n_matrix, int
     return (struct kl__weight){.type = type, .n_matrix = n_matrix, .n_out = n_out, .n_in = n_in, .data = data};
 }
 
+struct kl__weight kt_packed(const kl_backend *be, const struct kl__weight *w)
+{
+    struct kl__weight packed = *w;
+    size_t bytes = kl__weight_packed_bytes(be, w);
+    if (bytes == 0)
+        return packed;
+    char *to = kt_bytes(bytes + 64);
+    to += (64 - (uintptr_t)to % 64) % 64;
+    kl__weight_pack(be, to, w);
+    packed.packed = to;
+    return packed;
+}
+
 float *kt_decoded(const struct kl__weight *w)
 {
     float *x = kt_floats(w->n_matrix * w->n_out * w->n_in);

@@ -119,6 +119,13 @@ typedef struct kl_model_options {
  *  Errors: KL_ERR_IO, KL_ERR_FORMAT, KL_ERR_SHAPE, KL_ERR_UNSUPPORTED, KL_ERR_MEMORY, KL_ERR_ARGUMENT. */
 KL_API kl_status kl_model_open(kl_model **model, const char *path, const kl_model_options *options, kl_error *err);
 KL_API void kl_model_close(kl_model *model);
+/** Copies the matrices of products into the layout that the backend multiplies fastest with, where it has one for their
+ *  types: takes kl_model_packed_bytes() of memory, and the speed of memory; parts of the file that have been copied are
+ *  given back.  The same bits come out with it as without.  Before the first engine.
+ *  Errors: KL_ERR_MEMORY (then nothing has changed).   [T: engine/engine_bits] */
+KL_API kl_status kl_model_pack(kl_model *model, kl_error *err);
+/** What that takes, or has taken. */
+KL_API int64_t kl_model_packed_bytes(const kl_model *model);
 KL_API const kl_config *kl_model_config(const kl_model *model);
 /** Bytes of the weights in their files, and bytes that opening took beside them. */
 KL_API int64_t kl_model_file_bytes(const kl_model *model);

@@ -44,6 +44,36 @@ struct kl__q8_rows {
 typedef void kl__q8_tile_fn(float *sum, const struct kl__q8_rows *x, const uint8_t *q, const float *scale,
                             const float *low, int64_t n_k, int group, int offset, int m, bool add);
 
+/* ---- packed panels
+ *
+ * A matrix can be packed once: panel after panel, and in a panel group after group of 32 numbers of its 32 rows, so
+ * that a product reads memory from end to end and finds numbers where its vectors want them.  v as above, L: [32][4],
+ * four numbers of every row.
+ *     Q8_0   a group:  scale [32] f16,  v [8] L
+ *     Q4_0   a group:  scale [32] f16,  [4] L: line j has lines j and, 4 bits higher, j + 4 of v
+ *     Q4_K   8 groups: d [32] f16, dmin [32] f16, scale [8][32] u8, low [8][32] u8, then [8][4] L as for Q4_0 */
+
+/** Bytes of a packed panel of n numbers a row, a multiple of 64; 0: the type is not packed.  n is whole blocks. */
+static inline int64_t kl__packed_bytes(enum kl__type type, int64_t n)
+{
+    switch (type) {
+    case KL__TYPE_Q8_0: return n / 32 * (64 + 1024);
+    case KL__TYPE_Q4_0: return n / 32 * (64 + 512);
+    case KL__TYPE_Q4_K: return n / 256 * (128 + 512 + 4096);
+    default: return 0;
+    }
+}
+
+/** n numbers (whole blocks) of each row of a packed panel, as weight_panel leaves them.  The same bits everywhere. */
+typedef void kl__packed_panel_fn(uint8_t *q, float *scale, float *low, enum kl__type type, const void *from, int64_t n,
+                                 const void *ahead);
+
+/** sum[i][j] = sum over n_k numbers (whole blocks) of row i of x and row j of a packed panel, 1 <= m <= KL__Q8_ROWS:
+ *  the same bits as packed_panel and q8_tile of the same level.  `ahead` as above.  from and sum are aligned to 64
+ *  bytes. */
+typedef void kl__packed_tile_fn(float *sum, const struct kl__q8_rows *x, enum kl__type type, const void *from,
+                                int64_t n_k, int m, const void *ahead);
+
 /* ---- pairs of bf16 */
 
 /** A panel of 32 rows of n_k numbers of bf16, `row_bytes` apart, at any address:  p [(n_k + 1) / 2][32][2],  a zero

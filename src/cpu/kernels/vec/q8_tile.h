@@ -2,7 +2,7 @@
  * sums, and two of sums in f32, stay in registers.  The <isa> file defines dot4; KL_Q8_SIGNED: it has to know where
  * weights use all 8 bits. */
 #include "cpu/kernels/kernels.h"
-#include "cpu/kernels/vec/vec.h"
+#include "cpu/kernels/vec/q8_lines.h"
 
 /* Of KL__PANEL rows, those in one pass: two vectors. */
 enum { COLUMNS = 2 * KL_LANES };
@@ -16,27 +16,6 @@ struct tile {
     int offset, first_row;
     bool add;
 };
-
-static inline vu at_line(const uint8_t *q)
-{
-    vu x;
-    __builtin_memcpy(&x, q, sizeof x);
-    return x;
-}
-
-static inline vi broadcast4(const char *p)
-{
-    int32_t x;
-    __builtin_memcpy(&x, p, sizeof x);
-    return x - (vi){0};
-}
-
-static inline vf broadcast_float(const char *p)
-{
-    float x;
-    __builtin_memcpy(&x, p, sizeof x);
-    return vset(x);
-}
 
 /* One group of numbers from k on: integer sums of m rows, starting from aux unless there are minima. */
 static inline __attribute__((always_inline)) void integers(const struct tile *t, const uint8_t *q, int64_t k,

@@ -1,0 +1,136 @@
+/* A few rows of 8-bit activations times a packed panel, which goes by once: what one token does with a matrix.  Sums
+ * are made as in vec/q8_tile.h, operation by operation.  The <isa> file defines dot4; KL_Q8_SIGNED: it has to know
+ * where weights use all 8 bits; KL_Q8_AT_ONCE: rows that registers hold. */
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/vec/packed.h"
+#include "cpu/kernels/vec/q8_lines.h"
+
+enum { COLUMNS = 2 * KL_LANES };
+
+struct tile {
+    float *sum;
+    const struct kl__q8_rows *x;
+    const uint8_t *from;
+    int64_t n_k;
+    const char *ahead;
+    int first_row;
+};
+
+/* The numbers of one group from k on: integer sums of m rows and COLUMNS columns. */
+static inline __attribute__((always_inline)) void integers(const struct tile *t, const uint8_t *from, int64_t k,
+                                                           int column, vi s[][2], const int m, const bool nibbles,
+                                                           const bool low, const bool wide)
+{
+    const struct kl__q8_rows *x = t->x;
+#pragma GCC unroll 6
+    for (int i = 0; i < m; i++)
+        s[i][0] = s[i][1] =
+            low || wide ? (vi){0} : broadcast4(x->row[t->first_row + i] + x->aux + 4 * (k / 32));
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) {
+        vu left = packed_line(from, j, column, nibbles), right = packed_line(from, j, column + KL_LANES, nibbles);
+#pragma GCC unroll 6
+        for (int i = 0; i < m; i++) {
+            vi y = broadcast4(x->row[t->first_row + i] + k + 4 * j);
+            s[i][0] = dot4(s[i][0], left, y, wide);
+            s[i][1] = dot4(s[i][1], right, y, wide);
+        }
+    }
+}
+
+/* What a group adds to the sums. */
+static inline __attribute__((always_inline)) void add_group(const struct tile *t, vf sum[][2], vi s[][2], int64_t k,
+                                                            const vf scale[2], const vf low[2], const int m)
+{
+    const struct kl__q8_rows *x = t->x;
+#pragma GCC unroll 6
+    for (int i = 0; i < m; i++) {
+        const char *row = x->row[t->first_row + i];
+        vf x_scale = broadcast_float(row + x->scale + 4 * (k / KL__Q8_BLOCK));
+        sum[i][0] += __builtin_convertvector(s[i][0], vf) * (scale[0] * x_scale);
+        sum[i][1] += __builtin_convertvector(s[i][1], vf) * (scale[1] * x_scale);
+        if (low) {
+            vf product = broadcast_float(row + x->aux + 4 * (k / 32));
+            sum[i][0] -= low[0] * product;
+            sum[i][1] -= low[1] * product;
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void small_blocks(const struct tile *t, vf sum[][2], int column,
+                                                               const int m, const bool nibbles, const bool wide)
+{
+    const int64_t bytes = nibbles ? 64 + 512 : 64 + 1024;
+    const uint8_t *from = t->from;
+    const char *ahead = t->ahead;
+    for (int64_t k = 0; k < t->n_k; k += 32, from += bytes, ahead += bytes) {
+        vi s[KL__Q8_ROWS][2];
+        integers(t, from + 64, k, column, s, m, nibbles, false, wide);
+        vf scale[2] = {packed_half(from, column), packed_half(from, column + KL_LANES)};
+        add_group(t, sum, s, k, scale, NULL, m);
+        for (int64_t i = 0; column == 0 && i < bytes; i += 64)
+            __builtin_prefetch(ahead + i, 0, 2);
+    }
+}
+
+static inline __attribute__((always_inline)) void large_blocks(const struct tile *t, vf sum[][2], int column,
+                                                               const int m)
+{
+    const int64_t bytes = kl__packed_bytes(KL__TYPE_Q4_K, 256);
+    const uint8_t *from = t->from;
+    const char *ahead = t->ahead;
+    for (int64_t k = 0; k < t->n_k; k += 256, from += bytes, ahead += bytes)
+        for (int g = 0; g < 8; g++) {
+            vi s[KL__Q8_ROWS][2];
+            integers(t, from + 640 + g * 512, k + 32 * g, column, s, m, true, true, false);
+            vf scale[2], low[2];
+            for (int i = 0; i < 2; i++) {
+                int at = column + i * KL_LANES;
+                scale[i] = packed_half(from, at) * packed_byte(from + 128 + g * KL__PANEL, at);
+                low[i] = packed_half(from + 64, at) * packed_byte(from + 384 + g * KL__PANEL, at);
+            }
+            add_group(t, sum, s, k + 32 * g, scale, low, m);
+            for (int64_t i = g * bytes / 8; column == 0 && i < (g + 1) * bytes / 8; i += 64)
+                __builtin_prefetch(ahead + i, 0, 2);
+        }
+}
+
+static inline __attribute__((always_inline)) void of_rows(const struct tile *t, const int m, enum kl__type type)
+{
+    for (int column = 0; column < KL__PANEL; column += COLUMNS) {
+        vf sum[KL__Q8_ROWS][2];
+#pragma GCC unroll 6
+        for (int i = 0; i < m; i++)
+            sum[i][0] = sum[i][1] = vset(0);
+        if (type == KL__TYPE_Q8_0)
+            small_blocks(t, sum, column, m, false, KL_Q8_SIGNED);
+        else if (type == KL__TYPE_Q4_0)
+            small_blocks(t, sum, column, m, true, false);
+        else
+            large_blocks(t, sum, column, m);
+#pragma GCC unroll 6
+        for (int i = 0; i < m; i++) {
+            float *to = t->sum + (t->first_row + i) * KL__PANEL + column;
+            vstore(to, sum[i][0]);
+            vstore(to + KL_LANES, sum[i][1]);
+        }
+    }
+}
+
+void KL_VARIANT(packed_tile)(float *sum, const struct kl__q8_rows *x, enum kl__type type, const void *from,
+                             int64_t n_k, int m, const void *ahead)
+{
+    struct tile t = {sum, x, from, n_k, ahead ? ahead : from, 0};
+    for (; m - t.first_row > KL_Q8_AT_ONCE; t.first_row += KL_Q8_AT_ONCE)
+        of_rows(&t, KL_Q8_AT_ONCE, type);
+    switch (m - t.first_row) {
+    case 1: of_rows(&t, 1, type); return;
+    case 2: of_rows(&t, 2, type); return;
+#if KL_Q8_AT_ONCE > 2
+    case 3: of_rows(&t, 3, type); return;
+    case 4: of_rows(&t, 4, type); return;
+    case 5: of_rows(&t, 5, type); return;
+    case 6: of_rows(&t, 6, type); return;
+#endif
+    }
+}
