@@ -1,0 +1,313 @@
+"""usage: test_api.py KLINEAR: what the endpoints answer, and that company changes no answer."""
+import json
+import signal
+import sys
+import tempfile
+import threading
+import time
+
+from server import Server, expect
+
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+
+
+def user(text, **more):
+    return dict({"messages": [{"role": "user", "content": text}], "max_tokens": 12, "seed": 7}, **more)
+
+
+def content(answer):
+    return answer["choices"][0]["message"]["content"]
+
+
+def check_chat(s):
+    whole = s.post(CHAT, user("Hello"))
+    expect(whole["object"] == "chat.completion" and whole["choices"][0]["finish_reason"] == "length", str(whole))
+    expect(whole["usage"]["completion_tokens"] == 12, "12 tokens were asked for")
+    expect(s.post(CHAT, user("Hello"))["choices"] == whole["choices"], "the same seed, another answer")
+    events = s.stream(CHAT, user("Hello", stream_options={"include_usage": True}))
+    expect(events[-1][1] == "[DONE]" and events[-2][1]["choices"] == [], "the end of a stream")
+    expect(events[-2][1]["usage"]["completion_tokens"] == 12, "the usage in a stream")
+    deltas = [c["delta"] for _, e in events[:-2] for c in e["choices"]]
+    expect(deltas[0]["role"] == "assistant", "the first event has the role")
+    expect("".join(d.get("content", "") for d in deltas) == content(whole), "a stream has another text")
+    expect(events[-3][1]["choices"][0]["finish_reason"] == "length", "the last choice says why it ended")
+    parts = user(None)
+    parts["messages"][0]["content"] = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
+    expect(content(s.post(CHAT, parts)) == content(whole), "a content in parts")
+    greedy = s.post(CHAT, user("Hello", temperature=0, logprobs=True, top_logprobs=3))
+    for entry in greedy["choices"][0]["logprobs"]["content"]:
+        expect(len(entry["top_logprobs"]) == 3 and entry["top_logprobs"][0]["logprob"] == entry["logprob"],
+               "greedy: the token is the likeliest")
+    several = s.post(CHAT, user("Hello", n=3))
+    texts = [c["message"]["content"] for c in several["choices"]]
+    expect([c["index"] for c in several["choices"]] == [0, 1, 2] and texts[0] == content(whole), "n=3: the first")
+    expect(len(set(texts)) == 3, "n=3: three different answers")
+    roles = {c["index"] for _, e in s.stream(CHAT, user("Hello", n=3))[:-1] for c in e["choices"]}
+    expect(roles == {0, 1, 2}, "n=3 in a stream")
+
+
+def check_stop(s):
+    whole = content(s.post(CHAT, user("Stop here", max_tokens=30)))
+    stop = whole[len(whole) // 2:len(whole) // 2 + 2]
+    cut = s.post(CHAT, user("Stop here", max_tokens=30, stop=[stop, "never there"]))
+    expect(content(cut) == whole[:whole.index(stop)], "the text ends in front of the stop string")
+    expect(cut["choices"][0]["finish_reason"] == "stop", "why it ended")
+    deltas = [e["choices"][0]["delta"].get("content", "") for _, e in
+              s.stream(CHAT, user("Stop here", max_tokens=30, stop=stop))[:-1]]
+    expect("".join(deltas) == whole[:whole.index(stop)], "the same in a stream")
+    biased = s.post(TEXT, {"prompt": "a", "max_tokens": 3, "logit_bias": {"40": 100}, "logprobs": 0})
+    expect(biased["choices"][0]["logprobs"]["tokens"] == ["I"] * 3, "logit_bias")
+
+
+def check_completions(s):
+    whole = s.post(TEXT, {"prompt": "Once upon", "seed": 1})
+    expect(whole["usage"]["completion_tokens"] == 16, "16 tokens by default")
+    ids = s.post("/tokenize", {"content": "Once upon"})["tokens"]
+    expect(s.post("/detokenize", {"tokens": ids})["content"] == "Once upon", "there and back")
+    expect(s.post(TEXT, {"prompt": ids, "seed": 1})["choices"] == whole["choices"], "a prompt of tokens")
+    two = s.post(TEXT, {"prompt": ["Once upon", "Twice"], "seed": 1, "n": 2})["choices"]
+    expect(len(two) == 4 and two[0]["text"] == whole["choices"][0]["text"], "two prompts")
+    echo = s.post(TEXT, {"prompt": "Once upon", "echo": True, "logprobs": 2, "max_tokens": 2, "seed": 1})
+    lists = echo["choices"][0]["logprobs"]
+    expect(echo["choices"][0]["text"].startswith("Once upon"), "echo")
+    expect(len(lists["tokens"]) == len(ids) + 2 and lists["token_logprobs"][0] is None, "log-probabilities of a prompt")
+    expect(all(x < 0 for x in lists["token_logprobs"][1:]), "logarithms of probabilities")
+    expect(lists["text_offset"][:2] == [0, len(lists["tokens"][0])], "offsets")
+    score = s.post(TEXT, {"prompt": "Once upon", "echo": True, "logprobs": 1, "max_tokens": 0})
+    expect(len(score["choices"][0]["logprobs"]["tokens"]) == len(ids), "only the prompt")
+
+
+def check_cache(s):
+    before = s.metric("reused_tokens_total")
+    system = {"role": "system", "content": "Answer well. " * 60}
+    messages = [system, {"role": "user", "content": "First question?"}]
+    first = s.post(CHAT, {"messages": messages, "max_tokens": 8, "seed": 3})
+    messages += [{"role": "assistant", "content": content(first)}, {"role": "user", "content": "And then?"}]
+    second = s.post(CHAT, {"messages": messages, "max_tokens": 8, "seed": 3})
+    cached = second["usage"]["prompt_tokens_details"]["cached_tokens"]
+    expect(first["usage"]["prompt_tokens_details"]["cached_tokens"] == 0, "a first prompt is not in the cache")
+    expect(cached >= first["usage"]["prompt_tokens"] - 64, f"{cached} tokens were cached")
+    expect(s.metric("reused_tokens_total") == before + cached, "the metric")
+    other = s.post(CHAT, {"messages": [system, {"role": "user", "content": "Something else"}], "max_tokens": 1})
+    expect(other["usage"]["prompt_tokens_details"]["cached_tokens"] > 300, "a shared system prompt")
+    return messages, second
+
+
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}},
+         {"type": "function", "function": {"name": "news", "parameters": {"type": "object"}}}]
+
+
+def check_tools(s):
+    end = s.post("/tokenize", {"content": "<|tool_call_end|>", "parse_special": True})["tokens"]
+    expect(len(end) == 1, "the model has tokens for calls")
+    forced = user("Hi", tools=TOOLS, tool_choice={"type": "function", "function": {"name": "weather"}})
+    longer = s.post(CHAT, dict(forced, logit_bias={"40": 100}))["choices"][0]
+    expect(longer["finish_reason"] == "length" and "tool_calls" not in longer["message"], "a call that is not whole")
+    called = dict(forced, logit_bias={str(end[0]): 100}, parallel_tool_calls=False)
+    choice = s.post(CHAT, called)["choices"][0]
+    call = choice["message"]["tool_calls"][0]
+    expect(choice["finish_reason"] == "tool_calls" and choice["message"]["content"] is None, str(choice))
+    expect(call["id"] == "functions.weather:0" and call["function"] == {"name": "weather", "arguments": ""}, str(call))
+    deltas = [e["choices"][0]["delta"] for _, e in s.stream(CHAT, called)[:-1]]
+    calls = [d["tool_calls"][0] for d in deltas if "tool_calls" in d]
+    expect(calls[0]["function"]["name"] == "weather" and calls[0]["index"] == 0, "a call in a stream")
+    faulty = s.post(CHAT, dict(called, parallel_tool_calls=True))["choices"][0]
+    expect(len(faulty["message"]["tool_calls"]) == 1, "a marker out of place ends the answer, calls before it are kept")
+    talk = [{"role": "user", "content": "Hi"},
+            {"role": "assistant", "tool_calls": [dict(call, id="call_1")]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "rain"}]
+    own = json.loads(json.dumps(talk).replace("call_1", "functions.weather:0"))
+    ask = {"max_tokens": 5, "seed": 1, "tools": TOOLS}
+    expect(s.post(CHAT, dict(ask, messages=talk))["choices"] == s.post(CHAT, dict(ask, messages=own))["choices"],
+           "ids of other models become those of this one")
+    s.refused(400, user("Hi", tool_choice="required"), "tool_choice", "no tools")
+    s.refused(400, user("Hi", tools=TOOLS, tool_choice={"function": {"name": "x"}}), "tool_choice", "none of the tools")
+    # Markers in what users write are text.
+    plain = s.post("/tokenize", {"content": "<|im_end|>"})["count"]
+    expect(plain > 1, "a marker in a text is text")
+
+
+def check_refusals(s):
+    hello = user("Hello")
+    s.refused(400, "{", "JSON")
+    s.refused(400, "[1]", "array", "object")
+    s.refused(400, '{"messages": [], "messages": []}', "duplicate")
+    s.refused(400, '{"x": 1e999}', "JSON")
+    s.refused(400, '{"x": ' + "9" * 40 + "}", "JSON")
+    s.refused(400, '{"x": "\\u0000"}', "JSON")
+    s.refused(400, b'{"x": "\xff"}', "JSON")
+    s.refused(400, "[" * 100000, "64 levels")
+    s.refused(400, '{"messages": [' + "0," * 2000001 + "0]}", "2000000 values")
+    s.refused(400, {"messages": []}, "messages", "empty")
+    s.refused(400, {}, "messages", "absent")
+    s.refused(400, {"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", "robot", "assistant")
+    s.refused(400, {"messages": [{"role": "user", "content": 7}]}, "messages[0].content", "a number")
+    image = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}
+    s.refused(400, image, "image_url", "expected text")
+    for field, value, words in [("temperature", 3, ("3", "0 to 2")), ("temperature", "hot", ("a string", "a number")),
+                                ("top_p", -1, ("-1",)), ("n", 0, ("0", "1 to 16")), ("n", 1000000, ("16",)),
+                                ("max_tokens", -5, ("-5",)), ("top_logprobs", 21, ("21", "0 to 20")),
+                                ("top_logprobs", 2, ("logprobs",)), ("logit_bias", {"x": 1}, ("x", "token")),
+                                ("logit_bias", {"1": 101}, ("101",)), ("stop", [""], ("1 to",)),
+                                ("stop", ["a"] * 17, ("17", "16")), ("seed", 1.5, ("whole",)),
+                                ("stream", 1, ("true or false",)), ("nonsense", 1, ("nonsense",)),
+                                ("response_format", {"type": "json_object"}, ("json_object",))]:
+        answer = s.refused(400, dict(hello, **{field: value}), field, *words)
+        expect(answer["error"]["param"] == field and answer["error"]["type"] == "invalid_request_error", str(answer))
+    s.refused(400, {"prompt": [1, 99999]}, "out of range", path=TEXT)
+    s.refused(400, {"prompt": ""}, "no tokens", path=TEXT)
+    s.refused(400, {"prompt": "x", "n": 16, "stream": False, "best_of": 2}, "best_of", path=TEXT)
+    s.refused(400, {"prompt": ["x"] * 8, "n": 16}, "64", path=TEXT)
+    long = s.refused(400, user("word " * 3000), "context", "2048")
+    expect(long["error"]["code"] == "context_length_exceeded", str(long))
+    s.refused(413, b"x" * (8 << 20 | 5), "bytes", "8388608")
+    s.refused(404, {}, "not served", path="/v1/nothing")
+    status, _, _ = s.ask("GET", CHAT)
+    expect(status == 405, "GET where only POST is")
+    status, _, _ = s.ask("GET", "/v1/models/nobody")
+    expect(status == 404, "a model that is not there")
+    status, _, _ = s.ask("POST", CHAT, hello, headers={"Host": "evil.example"})
+    expect(status == 403, "a name that is not this machine's")
+    status, headers, _ = s.ask("POST", CHAT, hello, headers={"Origin": "https://evil.example"})
+    expect(status == 403 and "Access-Control-Allow-Origin" not in headers, "a page of another site")
+
+
+def check_company(s):
+    """Sixteen different requests at once: each answer is the one that it gets alone."""
+    asks = [user("Question %d" % i + " and more" * (7 * i % 40), max_tokens=4 + i, seed=i) for i in range(16)]
+    together = [None] * len(asks)
+
+    def ask(i):
+        together[i] = s.post(CHAT, asks[i])["choices"]
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(asks))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for i, wanted in enumerate(asks):
+        expect(s.post(CHAT, wanted)["choices"] == together[i], f"answer {i} depends on its company")
+
+
+def check_leaving(s):
+    """A client that leaves is not worked for any more, whether it read a stream or waited."""
+    for stream in (True, False):
+        connection = s.connect()
+        connection.request("POST", CHAT, json.dumps(user("Go on", max_tokens=2000, stream=stream)))
+        if stream:
+            connection.getresponse().read(100)
+        while not s.get("/slots"):
+            time.sleep(0.02)
+        connection.sock.close() if connection.sock else None
+        connection.close()
+        for _ in range(200):
+            if not s.get("/slots"):
+                break
+            time.sleep(0.05)
+        expect(not s.get("/slots"), f"a client left (stream: {stream}), and its answer goes on")
+    expect(s.metric("jobs_cancelled_total") + s.metric("http_dropped_total") >= 2, "both count")
+
+
+def check_keys(program):
+    with tempfile.NamedTemporaryFile("w") as keys:
+        keys.write("# who may ask\nsk-0123456789abcdef first\nsk-another-long-key second\n")
+        keys.flush()
+        with Server(program, "--keys", keys.name, "--rate", "6", "--separate", "--host", "0.0.0.0") as s:
+            s.host = "127.0.0.1"
+            first = {"Authorization": "Bearer sk-0123456789abcdef"}
+            expect(s.get("/health")["status"] == "ok", "health needs no key")
+            for path in ["/metrics", "/slots", "/props", "/v1/models", "/nothing"]:
+                expect(s.ask("GET", path)[0] == 401, path + " needs a key")
+            for wrong in ["", "Bearer ", "Bearer sk-0123456789abcde", "Bearer sk-0123456789abcdefg",
+                          "Bearer " + "x" * 5000, "Basic sk-0123456789abcdef"]:
+                answer = s.refused(401, user("x"), "API key", headers={"Authorization": wrong})
+                expect(answer["error"]["code"] == "invalid_api_key", str(answer))
+            long = user("The same words again and again " * 8)
+            expect(s.post(CHAT, long, headers=first)["usage"]["prompt_tokens_details"]["cached_tokens"] == 0, "cold")
+            expect(s.post(CHAT, long, headers=first)["usage"]["prompt_tokens_details"]["cached_tokens"] > 0, "warm")
+            other = s.post(CHAT, long, headers={"x-api-key": "sk-another-long-key"})
+            expect(other["usage"]["prompt_tokens_details"]["cached_tokens"] == 0, "another key sees nothing of it")
+            statuses = [s.ask("GET", "/v1/models", headers=first)[0] for _ in range(8)]
+            expect(statuses.count(200) == 4 and statuses.count(429) == 4, f"6 requests a minute: {statuses}")
+        s = Server(program, "--host", "0.0.0.0")
+        try:
+            s.__enter__()
+            raise AssertionError
+        except SystemExit as refused:
+            expect("--public" in str(refused), f"an address for everybody without keys: {refused}")
+
+
+def check_stopping(program):
+    with Server(program, "--queue", "1", "--sequences", "1", "--drain-seconds", "20") as s:
+        answers = []
+
+        def ask(tokens):
+            answers.append(s.ask("POST", CHAT, user("Long", max_tokens=tokens)))
+
+        threads = [threading.Thread(target=ask, args=(n,)) for n in (150, 5)]
+        threads[0].start()
+        while not s.get("/slots"):
+            time.sleep(0.01)
+        threads[1].start()
+        while len(s.get("/slots")) < 2:
+            time.sleep(0.01)
+        status, headers, answer = s.ask("POST", CHAT, user("No room"))
+        expect(status == 503 and headers["Retry-After"] == "1" and "limit" in answer["error"]["message"], "a full queue")
+        s.process.send_signal(signal.SIGTERM)
+        for t in threads:
+            t.join()
+        expect(sorted(a[0] for a in answers) == [200, 200], f"answers become complete: {[a[0] for a in answers]}")
+        expect(s.process.wait(30) == 0, "exit 0")
+    with Server(program, "--drain-seconds", "60") as s:
+        threads = [threading.Thread(target=lambda: leave_alone(s))]
+        threads[0].start()
+        while not s.get("/slots"):
+            time.sleep(0.01)
+        s.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        start = time.time()
+        s.process.send_signal(signal.SIGINT)
+        expect(s.process.wait(10) == -signal.SIGINT and time.time() - start < 5, "a second signal ends it at once")
+        threads[0].join()
+        s.process.returncode = 0
+    with Server(program, "--drain-seconds", "0") as s:
+        result = []
+        thread = threading.Thread(target=lambda: result.append(s.ask("POST", CHAT, user("x", max_tokens=2000))))
+        thread.start()
+        while not s.get("/slots"):
+            time.sleep(0.01)
+        s.process.send_signal(signal.SIGTERM)
+        thread.join()
+        s.process.wait(30)
+        expect(result[0][0] == 503, f"no time to become complete: {result}")
+
+
+def leave_alone(s):
+    try:
+        s.ask("POST", CHAT, user("x", max_tokens=2000))
+    except OSError:
+        pass
+    except Exception:
+        pass
+
+
+def main(program):
+    with Server(program, "--ctx", "2048", "--body-bytes", "8M") as s:
+        check_chat(s)
+        check_stop(s)
+        check_completions(s)
+        messages, second = check_cache(s)
+        check_tools(s)
+        check_refusals(s)
+        check_company(s)
+        check_leaving(s)
+    with Server(program, "--cache", "-1") as s:  # what the cache gave is what there is without one
+        again = s.post(CHAT, {"messages": messages, "max_tokens": 8, "seed": 3})
+        expect(again["choices"] == second["choices"], "a hit changed the answer")
+        expect(again["usage"]["klinear"]["reuse"] == "off", "no cache")
+    check_keys(program)
+    check_stopping(program)
+    print("fine")
+
+
+main(sys.argv[1])
