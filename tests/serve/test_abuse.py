@@ -1,4 +1,4 @@
-"""usage: test_abuse.py KLINEAR: clients that are slow, broken or hostile, on raw sockets; the server goes on serving."""
+"""usage: test_abuse.py KLINEAR: slow, broken and hostile clients on raw sockets; the server goes on serving."""
 import json
 import os
 import socket
@@ -68,7 +68,8 @@ def slow(s):
         except OSError:
             done.append(time.time())
 
-    threads = [threading.Thread(target=drip, args=(header, b"POST " + CHAT.encode() + b" HTTP/1.1\r\n" + b"X: y\r\n" * 99)),
+    head = b"POST " + CHAT.encode() + b" HTTP/1.1\r\n" + b"X: y\r\n" * 99
+    threads = [threading.Thread(target=drip, args=(header, head)),
                threading.Thread(target=drip, args=(body, request(HELLO + b" " * 200)[:150]))]
     body.send(request(b"", length=500))
     start = time.time()
@@ -90,7 +91,8 @@ def broken(s):
             ("a length that is no number", request(b"{}").replace(b"Length: 2", b"Length: two")),
             ("a huge length", request(b"{}", length=10 ** 30)),
             ("no version", b"GET /health\r\n\r\n"),
-            ("a chunk without a size", b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+            ("a chunk without a size",
+             b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
     ]:
         raw = connect(s)
         raw.settimeout(5)
