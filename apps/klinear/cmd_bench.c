@@ -8,7 +8,6 @@
 struct settings {
     struct ka_modelbench_plan plan;
     int64_t fill; /* index into fill_name; -1: none */
-    bool csv, json;
 };
 
 static const char *const fill_name[] = {"random", NULL};
@@ -72,8 +71,9 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
 {
     (void)n_word, (void)words;
     const struct settings *s = settings;
-    if (s->csv && (s->json || s->plan.profile)) {
-        ka_complain(&ka_verb_bench, "--csv excludes %s", s->json ? "--json" : "--profile");
+    struct ka_measuring m = s->plan.measuring;
+    if (m.csv && (m.json || s->plan.profile)) {
+        ka_complain(&ka_verb_bench, "--csv excludes %s", m.json ? "--json" : "--profile");
         return KA_USAGE;
     }
     struct ka_modelbench_plan plan = s->plan;
@@ -84,7 +84,7 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
     kl_status status = ka_modelbench_run(&b, &plan, &err);
     bool measured = status == KL_OK && b.n_row > 0;
     if (measured)
-        (s->json ? print_json : s->csv ? print_csv : print_table)(&b);
+        (m.json ? print_json : m.csv ? print_csv : print_table)(&b);
     ka_modelbench_free(&b);
     if (status != KL_OK)
         return ka_conclude(&ka_verb_bench, status, &err);
@@ -139,26 +139,11 @@ static const struct ka_option options[] = {
      .min = 1,
      .max = 1 << 16,
      .help = "most tokens of a prompt that are read at once; default: 512"},
-    {.name = "reps",
-     .value = "N",
-     .kind = KA_NUMBER,
-     PLAN(reps),
-     .min = 1,
-     .max = KA_SAMPLES,
-     .help = "rounds, of which the median counts; default: 3"},
-    {.name = "dram-mib",
-     .value = "N",
-     .kind = KA_NUMBER,
-     PLAN(dram_mib),
-     .min = 0,
-     .max = 1 << 20,
-     .help = "MiB to go through when DRAM is measured;\ndefault: twice the last cache, at least 256"},
     {.name = "profile",
      .kind = KA_FLAG,
      PLAN(profile),
      .help = "watch one more sample of every case: time, bytes and operations\nby part of the model and by layer"},
-    {.name = "csv", .kind = KA_FLAG, .field = offsetof(struct settings, csv), .help = "print CSV"},
-    {.name = "json", .kind = KA_FLAG, .field = offsetof(struct settings, json), .help = "print JSON"},
+    {.name = "Measuring", .kind = KA_GROUP, PLAN(measuring), .group = ka_measuring_options},
     {.name = "Model", .kind = KA_GROUP, PLAN(choice), .group = ka_choice_options},
     {0},
 };
@@ -172,7 +157,7 @@ static const struct settings defaults = {
             .depth = {1, {0}},
             .batch = {1, {1}},
             .step = 512,
-            .reps = 3,
+            .measuring = {.reps = 3},
         },
     .fill = -1,
 };

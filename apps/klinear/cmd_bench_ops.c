@@ -4,7 +4,6 @@
 
 struct settings {
     struct ka_opbench_plan plan;
-    bool csv, json;
 };
 
 static void print_json(const struct ka_opbench *b)
@@ -34,7 +33,8 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
 {
     (void)n_word, (void)words;
     const struct settings *s = settings;
-    if (s->csv && s->json) {
+    struct ka_measuring m = s->plan.measuring;
+    if (m.csv && m.json) {
         ka_complain(&ka_verb_bench_ops, "--csv and --json exclude each other");
         return KA_USAGE;
     }
@@ -43,10 +43,10 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
     bool fine = ka_opbench_run(&b, &s->plan, &err);
     if (!fine)
         ka_complain(&ka_verb_bench_ops, "%s", err.text);
-    else if (s->json)
+    else if (m.json)
         print_json(&b);
     else
-        print_lines(&b, s->csv);
+        print_lines(&b, m.csv);
     fine = fine && b.n_row > 0;
     ka_opbench_free(&b);
     return fine ? KA_FINE : KA_FAILED;
@@ -108,13 +108,6 @@ static const struct ka_option options[] = {
      PLAN(dtype),
      .words = ka_dtype_word,
      .help = "f32, bf16 (tensors, and operands where the machine is faster with them);\ndefault: f32"},
-    {.name = "reps",
-     .value = "N",
-     .kind = KA_NUMBER,
-     PLAN(reps),
-     .min = 1,
-     .max = KA_SAMPLES,
-     .help = "rounds, of whose samples the median counts; default: 7"},
     {.name = "sample-ms",
      .value = "N",
      .kind = KA_NUMBER,
@@ -122,15 +115,7 @@ static const struct ka_option options[] = {
      .min = 0,
      .max = 10000,
      .help = "repeat a call for so long to make a sample; default: 10"},
-    {.name = "dram-mib",
-     .value = "N",
-     .kind = KA_NUMBER,
-     PLAN(dram_mib),
-     .min = 0,
-     .max = 1 << 20,
-     .help = "MiB to go through when DRAM is measured;\ndefault: twice the last cache, at least 256"},
-    {.name = "csv", .kind = KA_FLAG, .field = offsetof(struct settings, csv), .help = "print CSV"},
-    {.name = "json", .kind = KA_FLAG, .field = offsetof(struct settings, json), .help = "print JSON"},
+    {.name = "Measuring", .kind = KA_GROUP, PLAN(measuring), .group = ka_measuring_options},
     {0},
 };
 
@@ -145,7 +130,7 @@ static const struct settings defaults = {
             .dim = {1, {128}},
             .chunk = {1, {16}},
             .threads = {1, {1}},
-            .reps = 7,
+            .measuring = {.reps = 7},
             .sample_ms = 10,
         },
 };

@@ -14,8 +14,8 @@
 struct settings {
     struct ka_choice choice;
     struct ka_sampling_choice sampling;
-    const char *system, *template, *load;
-    int64_t n, context;
+    struct ka_talk_choice limits;
+    const char *system, *load;
     bool no_history;
 };
 
@@ -191,12 +191,12 @@ static kl_status begin(struct ka_chatter *c, const struct settings *s, kl_error 
 {
     kl_template rendering;
     KL_TRY(ka_load_tokenizer(&c->l, err));
-    KL_TRY(ka_rendering_of(&rendering, s->template, c->l.tokenizer, err));
+    KL_TRY(ka_rendering_of(&rendering, s->limits.template, c->l.tokenizer, err));
     struct ka_talk *talk = calloc(1, sizeof *talk);
     if (!talk)
         return kl__fail(err, KL_ERR_MEMORY, "out of memory");
     KL_TRY(ka_chatter_add(c, talk, err));
-    KL_TRY(ka_talk_open(talk, &c->l, &s->sampling, s->context, rendering, err));
+    KL_TRY(ka_talk_open(talk, &c->l, &s->sampling, s->limits.context, rendering, err));
     if (s->load)
         KL_TRY(ka_talk_load(talk, s->load, err));
     else if (s->system)
@@ -211,7 +211,7 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
 {
     (void)n_word, (void)words;
     const struct settings *s = settings;
-    struct ka_chatter c = {.sampling = &s->sampling, .n = s->n, .typed = ka_input_is_typed()};
+    struct ka_chatter c = {.sampling = &s->sampling, .n = s->limits.n, .typed = ka_input_is_typed()};
     kl_error err = {0};
     if (s->load && s->system) {
         ka_complain(&ka_verb_chat, "--load and --system exclude each other");
@@ -223,7 +223,7 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
         status = begin(&c, s, &err);
         if (status == KL_OK) {
             ka_chat_tell(&c, "klinear %s, %s; /help lists the commands", kl_version(), c.l.path);
-            if (!s->template && !kl_tokenizer_template(c.l.tokenizer).bytes)
+            if (!s->limits.template && !kl_tokenizer_template(c.l.tokenizer).bytes)
                 ka_chat_tell(&c, "this model has no chat template: most likely it never learnt to answer, and what "
                                  "comes is\nno reply; klinear run lets it go on with a text, which is what it can do");
             status = chat(&c, &err);
@@ -248,32 +248,12 @@ static const struct ka_option options[] = {
      AT(system),
      .help = "begin with a turn that says how to answer"},
     {.name = "load", .value = "FILE", .kind = KA_TEXT, AT(load), .help = "go on with a conversation that was saved"},
-    {.name = "template",
-     .value = "FILE",
-     .kind = KA_TEXT,
-     AT(template),
-     .help = "kimi, or a file with a chat template, which has to be Kimi Linear's;\ndefault: the one of the model"},
-    {.name = "tokens",
-     .letter = 'n',
-     .value = "N",
-     .kind = KA_NUMBER,
-     AT(n),
-     .min = 0,
-     .max = (int64_t)1 << 40,
-     .help = "most tokens of an answer; 0, the default: until the model ends"},
-    {.name = "ctx",
-     .letter = 'c',
-     .value = "N",
-     .kind = KA_NUMBER,
-     AT(context),
-     .min = 0,
-     .max = (int64_t)1 << 40,
-     .help = "most tokens of a conversation; 0, the default: no limit"},
     {.name = "no-history",
      .kind = KA_FLAG,
      AT(no_history),
      .help = "do not remember what was typed after the end; otherwise it is\nin $XDG_STATE_HOME/klinear/history, for "
              "the user alone"},
+    {.name = "Text", .kind = KA_GROUP, AT(limits), .group = ka_talk_options},
     {.name = "Sampling", .kind = KA_GROUP, AT(sampling), .group = ka_sampling_options},
     {.name = "Model", .kind = KA_GROUP, AT(choice), .group = ka_choice_options},
     {0},

@@ -16,8 +16,8 @@
 struct settings {
     struct ka_choice choice;
     struct ka_sampling_choice sampling;
-    const char *prompt, *file, *system, *template, *save, *load;
-    int64_t n, context;
+    struct ka_talk_choice limits;
+    const char *prompt, *file, *system, *save, *load;
     bool raw, echo, json, quiet;
 };
 
@@ -135,7 +135,7 @@ static void print_json(const struct ka_talk *t, const struct text *text, const s
 static kl_status write_text(struct ka_talk *t, const struct settings *s, bool raw, struct text *text, kl_error *err)
 {
     struct ka_ids ids = {0};
-    int64_t n = s->n ? s->n : -1;
+    int64_t n = s->limits.n ? s->limits.n : -1;
     kl_status status = raw ? ka_speech_write(&t->speech, n, put, text, s->json ? &ids : NULL, err)
                            : ka_talk_answer(t, n, put, text, s->json ? &ids : NULL, err);
     if (status == KL_OK && s->json)
@@ -177,10 +177,10 @@ static kl_status run_model(struct ka_loaded *l, const struct settings *s, const 
     if (kl_tokenizer_is_suspect(l->tokenizer))
         ka_complain(&ka_verb_run, "warning: the vocabulary has the size of the released one, and other tokens");
     /* A model without a template has learned to go on with texts, not to answer. */
-    bool raw = s->raw || (!s->template && !s->system && !kl_tokenizer_template(l->tokenizer).bytes);
+    bool raw = s->raw || (!s->limits.template && !s->system && !kl_tokenizer_template(l->tokenizer).bytes);
     if (!raw)
-        KL_TRY(ka_rendering_of(&rendering, s->template, l->tokenizer, err));
-    kl_status status = ka_talk_open(&t, l, &s->sampling, s->context, rendering, err);
+        KL_TRY(ka_rendering_of(&rendering, s->limits.template, l->tokenizer, err));
+    kl_status status = ka_talk_open(&t, l, &s->sampling, s->limits.context, rendering, err);
     if (status == KL_OK)
         status = run_prompt(&t, s, raw, in, &text, err);
     ka_talk_close(&t);
@@ -203,7 +203,7 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
         ka_complain(&ka_verb_run, "there is no prompt: expected --prompt, --file, or a text on standard input");
         return KA_USAGE;
     }
-    if (s.raw && (s.system || s.template)) {
+    if (s.raw && (s.system || s.limits.template)) {
         ka_complain(&ka_verb_run, "--raw and --%s exclude each other", s.system ? "system" : "template");
         return KA_USAGE;
     }
@@ -237,27 +237,6 @@ static const struct ka_option options[] = {
      .kind = KA_FLAG,
      AT(raw),
      .help = "no chat: go on with the text as it is; the default for a model\nthat comes without a template"},
-    {.name = "template",
-     .value = "FILE",
-     .kind = KA_TEXT,
-     AT(template),
-     .help = "kimi, or a file with a chat template, which has to be Kimi Linear's;\ndefault: the one of the model"},
-    {.name = "tokens",
-     .letter = 'n',
-     .value = "N",
-     .kind = KA_NUMBER,
-     AT(n),
-     .min = 0,
-     .max = (int64_t)1 << 40,
-     .help = "most tokens to write; 0: until the model ends; default: 256"},
-    {.name = "ctx",
-     .letter = 'c',
-     .value = "N",
-     .kind = KA_NUMBER,
-     AT(context),
-     .min = 0,
-     .max = (int64_t)1 << 40,
-     .help = "most tokens to read and write together; 0, the default: no limit"},
     {.name = "echo", .kind = KA_FLAG, AT(echo), .help = "print the prompt in front of what is written"},
     {.name = "save-session",
      .value = "FILE",
@@ -271,6 +250,7 @@ static const struct ka_option options[] = {
      .help = "go on from there; the prompt, if any, comes behind it"},
     {.name = "json", .kind = KA_FLAG, AT(json), .help = "print JSON, when all has been written"},
     {.name = "quiet", .letter = 'q', .kind = KA_FLAG, AT(quiet), .help = "no statistics on standard error"},
+    {.name = "Text", .kind = KA_GROUP, AT(limits), .group = ka_talk_options},
     {.name = "Sampling", .kind = KA_GROUP, AT(sampling), .group = ka_sampling_options},
     {.name = "Model", .kind = KA_GROUP, AT(choice), .group = ka_choice_options},
     {0},
@@ -279,7 +259,7 @@ static const struct ka_option options[] = {
 static const struct settings defaults = {
     .choice = {.isa = 3},
     .sampling = KA_SAMPLING_DEFAULTS,
-    .n = 256,
+    .limits = {.n = 256},
 };
 
 const struct ka_verb ka_verb_run = {

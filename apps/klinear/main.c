@@ -117,9 +117,22 @@ static void hold_streams(void)
             _exit(KA_FAILED);
 }
 
+/* A mapped file ends before its bytes do: weights would be missing, so nothing can go on.  Only calls that are safe in
+ * a handler. */
+static void file_was_cut(int number)
+{
+    static const char said[] = "klinear: a file was cut short, or cannot be read any more, while it was open: expected "
+                               "that model files stay as they are\n";
+    (void)number;
+    ssize_t told = write(STDERR_FILENO, said, sizeof said - 1);
+    (void)told; /* or else nobody can be told */
+    _exit(KA_FAILED);
+}
+
 int main(int argc, char **argv)
 {
     hold_streams();
+    signal(SIGBUS, file_was_cut);
     signal(SIGPIPE, SIG_IGN); /* a closed pipe shows as a failed write: deliver() */
     return (int)deliver(run_words(argc, argv));
 }

@@ -185,7 +185,7 @@ static kl_status run_trial(struct ka_modelbench *b, const struct ka_modelbench_p
         double ignored;
         KL_TRY(sample(&deep[m], &small, &ignored, err));
     }
-    for (t->n_sample = 0; t->n_sample < plan->reps; t->n_sample++)
+    for (t->n_sample = 0; t->n_sample < plan->measuring.reps; t->n_sample++)
         for (int m = 0; m < b->n_model; m++)
             KL_TRY(sample(&deep[m], t, &t->seconds[m][t->n_sample], err));
     return KL_OK;
@@ -290,7 +290,8 @@ static kl_status add_profile(struct ka_modelbench *b, struct deep *deep, const s
     b->profile = more;
     struct ka_profile *p = &b->profile[b->n_profile++];
     *p = (struct ka_profile){.phase = phase_name[t->phase], .tokens = t->tokens, .depth = t->depth, .batch = t->batch};
-    p->peak_flops = 1e9 * ka_compute_value(&b->ceilings, kl_backend_isa(b->model[0].backend), b->model[0].pool, KL_BF16);
+    const struct ka_loaded *l = &b->model[0];
+    p->peak_flops = 1e9 * ka_compute_value(&b->ceilings, kl_backend_isa(l->backend), l->pool, KL_BF16);
     p->peak_bytes = 1e9 * ka_ceiling_value(&b->ceilings, b->read_ceiling[0]);
     if (!ka_profile_begin(p, b->model[0].engine))
         return kl__fail(err, KL_ERR_MEMORY, "out of memory");
@@ -377,7 +378,7 @@ static void want_ceilings(struct ka_modelbench *b, const struct ka_modelbench_pl
 kl_status ka_modelbench_run(struct ka_modelbench *b, const struct ka_modelbench_plan *plan, kl_error *err)
 {
     const char *path[KA_MODELS] = {plan->choice.model, plan->other};
-    *b = (struct ka_modelbench){.machine = ka_machine(plan->dram_mib)};
+    *b = (struct ka_modelbench){.machine = ka_machine(plan->measuring.dram_mib)};
     for (int m = 0; m < (plan->other ? 2 : 1); m++) {
         struct ka_choice choice = plan->choice;
         choice.model = path[m];

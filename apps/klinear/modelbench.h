@@ -5,6 +5,7 @@
 #include "ceilings.h"
 #include "fields.h"
 #include "loaded.h"
+#include "measuring.h"
 #include "profile.h"
 
 enum { KA_MODELS = 2 };
@@ -13,10 +14,9 @@ struct ka_modelbench_plan {
     struct ka_choice choice;
     const char *other; /* model to compare with; NULL: none */
     struct ka_list prefill, decode, depth, batch;
-    bool fill;          /* states of a depth are made up instead of being computed */
-    int64_t step;       /* most tokens of one step */
-    int64_t reps;       /* rounds */
-    int64_t dram_mib;
+    bool fill;    /* states of a depth are made up instead of being computed */
+    int64_t step; /* most tokens of one step */
+    struct ka_measuring measuring;
     bool profile; /* one more sample of every case, watched */
 };
 

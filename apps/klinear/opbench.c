@@ -215,8 +215,9 @@ static void show_progress(const struct group *g, int round, int i)
 {
     const struct variant *v = &g->at[i];
     if (isatty(STDERR_FILENO))
-        fprintf(stderr, "\r\033[Kround %d of %lld, %d of %d: %s %s %s T %lld", round + 1, (long long)g->plan->reps,
-                i + 1, g->n, v->c.op->name, ka_pass_name[v->c.pass], kl_dtype_name(v->c.dtype), (long long)v->c.T);
+        fprintf(stderr, "\r\033[Kround %d of %lld, %d of %d: %s %s %s T %lld", round + 1,
+                (long long)g->plan->measuring.reps, i + 1, g->n, v->c.op->name, ka_pass_name[v->c.pass],
+                kl_dtype_name(v->c.dtype), (long long)v->c.T);
 }
 
 static bool time_group(struct group *g, kl_error *err)
@@ -224,7 +225,7 @@ static bool time_group(struct group *g, kl_error *err)
     for (int i = 0; i < g->n; i++)
         if (!try_out(g, &g->at[i], err))
             return false;
-    for (int round = 0; round < g->plan->reps; round++) {
+    for (int round = 0; round < g->plan->measuring.reps; round++) {
         if (!ka_sample_ceilings(&g->bench->ceilings, 3e-3)) {
             snprintf(err->text, sizeof err->text, "no memory of %zu bytes for the ceilings",
                      g->bench->ceilings.memory_bytes);
@@ -304,7 +305,7 @@ static bool run_group(struct ka_opbench *b, const struct ka_opbench_plan *plan, 
 
 bool ka_opbench_run(struct ka_opbench *b, const struct ka_opbench_plan *plan, kl_error *err)
 {
-    b->machine = ka_machine(plan->dram_mib);
+    b->machine = ka_machine(plan->measuring.dram_mib);
     if (!open_engines(b, plan, err))
         return false;
     for (int h = 0; h < plan->heads.n; h++)

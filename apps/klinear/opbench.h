@@ -3,7 +3,7 @@
 #define KA_OPBENCH_H
 
 #include "ceilings.h"
-#include "options.h"
+#include "measuring.h"
 #include "rows.h"
 #include "timed.h"
 
@@ -11,8 +11,7 @@
 struct ka_opbench_plan {
     struct ka_list op, pass, isa, dtype; /* indices into ka_timed_name, ka_pass_name, ka_isa_name, ka_dtype_word */
     struct ka_list T, heads, dim, chunk, threads;
-    int64_t reps;
-    int64_t dram_mib;  /* see ka_machine */
+    struct ka_measuring measuring;
     int64_t sample_ms; /* a sample repeats its call for at least so long */
 };
 extern const char *const ka_isa_name[], *const ka_dtype_word[];

@@ -5,6 +5,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define AT(x) .field = offsetof(struct ka_talk_choice, x)
+const struct ka_option ka_talk_options[] = {
+    {.name = "tokens",
+     .letter = 'n',
+     .value = "N",
+     .kind = KA_NUMBER,
+     AT(n),
+     .min = 0,
+     .max = (int64_t)1 << 40,
+     .help = "most tokens to write, in a chat for each turn; 0: until the model ends;\n"
+             "default: 256, in a chat 0"},
+    {.name = "ctx",
+     .letter = 'c',
+     .value = "N",
+     .kind = KA_NUMBER,
+     AT(context),
+     .min = 0,
+     .max = (int64_t)1 << 40,
+     .help = "most tokens to read and write together; 0, the default: no limit"},
+    {.name = "template",
+     .value = "FILE",
+     .kind = KA_TEXT,
+     AT(template),
+     .help = "kimi, or a file with a chat template, which has to be Kimi Linear's;\ndefault: the one of the model"},
+    {0},
+};
+
 static const char *const role_name[] = {[KA_SYSTEM] = "system", [KA_USER] = "user", [KA_ASSISTANT] = "assistant"};
 
 kl_status ka_talk_open(struct ka_talk *t, struct ka_loaded *l, const struct ka_sampling_choice *choice, int64_t context,

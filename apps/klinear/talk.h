@@ -4,6 +4,14 @@
 
 #include "speech.h"
 
+/** What a user says about a text or a conversation as a whole. */
+struct ka_talk_choice {
+    const char *template;
+    int64_t n;       /* most tokens to write at a time; 0: until something else ends it */
+    int64_t context; /* most tokens of the session; 0: no limit */
+};
+extern const struct ka_option ka_talk_options[];
+
 enum ka_role {
     KA_SYSTEM,
     KA_USER,

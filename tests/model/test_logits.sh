@@ -105,3 +105,17 @@ code=$?
 expect_code 1
 expect_err "klinear logits: interrupted"
 [ ! -e "$scratch/no" ] || fail "expected no file"
+
+# Cutting the file short ends it as well, with a sentence and without numbers made of what is no longer there.
+"$klinear" init --preset tiny --type f32 -o "$scratch/cut.gguf" 2>/dev/null
+line="logits of a file that is cut short"
+"$klinear" logits -m "$scratch/cut.gguf" --threads 1 --tokens "$(seq -s, 1000),$(seq -s, 1000),$(seq -s, 1000)" \
+    --batch 1 -o "$scratch/no" 2>"$err" &
+pid=$!
+sleep 0.3
+: >"$scratch/cut.gguf"
+wait $pid
+code=$?
+expect_code 1
+expect_in_err "klinear: a file was cut short"
+[ ! -e "$scratch/no" ] || fail "expected no file"

@@ -2,6 +2,7 @@
  * parts of pi/2, fused, which leaves an error of 1e-10 at 2^32; the polynomials on [-pi/4, pi/4] are good to 2e-9. */
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/vec/activation.h"
+#include "cpu/kernels/vec/shuffle.h"
 
 enum { DOUBLES = KL_LANES / 2 };
 typedef double vd __attribute__((vector_size(8 * DOUBLES)));
@@ -62,51 +63,15 @@ void KL_VARIANT(rope_halves)(float *v, const float *cosine, const float *sine, i
     }
 }
 
-#if KL_LANES == 8
-static inline vf evens(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
-}
-static inline vf odds(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
-}
-static inline vf zip_low(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-}
-static inline vf zip_high(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-}
-#elif KL_LANES == 16
-static inline vf evens(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-}
-static inline vf odds(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-}
-static inline vf zip_low(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-}
-static inline vf zip_high(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-}
-#endif
-
 void KL_VARIANT(rope_pairs)(float *v, const float *cosine, const float *sine, int64_t n)
 {
     int64_t i = 0;
     for (; i + KL_LANES <= n; i += KL_LANES) {
         vf low = vload(v + 2 * i), high = vload(v + 2 * i + KL_LANES);
-        vf x = evens(low, high), y = odds(low, high), c = vload(cosine + i), s = vload(sine + i);
+        vf x = vevens(low, high), y = vodds(low, high), c = vload(cosine + i), s = vload(sine + i);
         vf x1 = x * c - y * s, y1 = x * s + y * c;
-        vstore(v + 2 * i, zip_low(x1, y1));
-        vstore(v + 2 * i + KL_LANES, zip_high(x1, y1));
+        vstore(v + 2 * i, vzip_low(x1, y1));
+        vstore(v + 2 * i + KL_LANES, vzip_high(x1, y1));
     }
     for (; i < n; i++) {
         float x = v[2 * i], y = v[2 * i + 1];

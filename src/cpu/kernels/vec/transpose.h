@@ -2,44 +2,7 @@
 #ifndef KL_CPU_VEC_TRANSPOSE_H
 #define KL_CPU_VEC_TRANSPOSE_H
 
-#include "cpu/kernels/vec/vec.h"
-
-/* Shuffles inside every four lanes (one instruction each): pairs of a and b interleaved, by one number and by two. */
-#if KL_LANES == 8
-static inline vf vlow1(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
-}
-static inline vf vhigh1(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
-}
-static inline vf vlow2(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
-}
-static inline vf vhigh2(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
-}
-#elif KL_LANES == 16
-static inline vf vlow1(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
-}
-static inline vf vhigh1(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
-}
-static inline vf vlow2(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
-}
-static inline vf vhigh2(vf a, vf b)
-{
-    return __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-}
-#endif
+#include "cpu/kernels/vec/shuffle.h"
 
 /* Four rows: q[j] holds, in its four lanes 4l .. 4l+3, column 4l + j of the rows. */
 static inline void vtranspose_quads(vf q[4])
