@@ -1,6 +1,8 @@
 """usage: test_api.py KLINEAR: what the endpoints answer, and that company changes no answer."""
+import base64
 import json
 import signal
+import struct
 import sys
 import tempfile
 import threading
@@ -125,6 +127,77 @@ def check_tools(s):
     # Markers in what users write are text.
     plain = s.post("/tokenize", {"content": "<|im_end|>"})["count"]
     expect(plain > 1, "a marker in a text is text")
+
+
+def check_messages(s):
+    """Anthropic's API: the same model, the same answers, other words."""
+    path = "/v1/messages"
+    ask = {"max_tokens": 12, "seed": 7, "messages": [{"role": "user", "content": "Hello"}]}
+    whole = s.post(path, ask)
+    expect(whole["content"] == [{"type": "text", "text": content(s.post(CHAT, user("Hello")))}], str(whole))
+    expect(whole["stop_reason"] == "max_tokens" and whole["usage"]["output_tokens"] == 12, str(whole))
+    events = s.stream(path, ask)
+    expect([name for name, _ in events][:2] == ["message_start", "content_block_start"], "how a stream begins")
+    expect([name for name, _ in events][-3:] == ["content_block_stop", "message_delta", "message_stop"], "how it ends")
+    text = "".join(e["delta"]["text"] for name, e in events if name == "content_block_delta")
+    expect(text == whole["content"][0]["text"] and all(e["type"] == name for name, e in events), "the same text")
+    blocks = dict(ask, system=[{"type": "text", "text": "Be brief."}])
+    blocks["messages"] = [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}]
+    plain = user("Hello")
+    plain["messages"].insert(0, {"role": "system", "content": "Be brief."})
+    expect(s.post(path, blocks)["content"][0]["text"] == content(s.post(CHAT, plain)), "blocks and a system turn")
+    counted = s.post(path + "/count_tokens", {"messages": ask["messages"], "max_tokens": 1})["input_tokens"]
+    expect(counted == whole["usage"]["input_tokens"] + whole["usage"]["cache_read_input_tokens"], "counting")
+    end = str(s.post("/tokenize", {"content": "<|tool_call_end|>", "parse_special": True})["tokens"][0])
+    tools = [{"name": "weather", "description": "Sky", "input_schema": {"type": "object"}}]
+    forced = dict(ask, tools=tools, logit_bias={end: 100},
+                  tool_choice={"type": "tool", "name": "weather", "disable_parallel_tool_use": True})
+    s.refused(400, forced, "logit_bias", path=path)
+    del forced["logit_bias"]
+    used = s.stream(path, forced)
+    start = [e["content_block"] for name, e in used if name == "content_block_start"]
+    expect(start[0]["type"] == "tool_use" and start[0]["name"] == "weather" and start[0]["input"] == {}, str(start))
+    talk = [ask["messages"][0],
+            {"role": "assistant", "content": [
+                {"type": "text", "text": "Let me see"},
+                {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"a": 1}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "rain"},
+                                         {"type": "text", "text": "And now?"}]}]
+    same = [ask["messages"][0],
+            {"role": "assistant", "content": "Let me see", "tool_calls": [
+                {"id": "functions.weather:0", "function": {"name": "weather", "arguments": '{"a": 1}'}}]},
+            {"role": "tool", "tool_call_id": "functions.weather:0", "content": "rain"},
+            {"role": "user", "content": "And now?"}]
+    function = [{"type": "function", "function": {"name": "weather", "description": "Sky",
+                                                  "parameters": {"type": "object"}}}]
+    one = s.post(path, dict(ask, messages=talk, tools=tools))
+    other = s.post(CHAT, {"messages": same, "tools": function, "max_tokens": 12, "seed": 7})
+    inputs = one["usage"]["input_tokens"] + one["usage"]["cache_read_input_tokens"]
+    expect(inputs == other["usage"]["prompt_tokens"], "the same conversation, the same prompt")
+    expect((one["content"][0]["text"] if one["content"] else None) == content(other), "and the same answer")
+    stop = whole["content"][0]["text"][2:4]
+    cut = s.post(path, dict(ask, stop_sequences=["nowhere", stop]))
+    expect(cut["stop_reason"] == "stop_sequence" and cut["stop_sequence"] == stop, str(cut))
+    status, _, body = s.ask("POST", path, {"messages": ask["messages"]})
+    expect(status == 400 and body["type"] == "error" and body["error"]["type"] == "invalid_request_error", str(body))
+    for bad in [[{"role": "system", "content": "x"}], [{"role": "user", "content": [{"type": "image"}]}],
+                [{"role": "user", "content": 5}], "x", [5]]:
+        expect(s.ask("POST", path, dict(ask, messages=bad))[0] == 400, f"messages {bad}")
+
+
+def check_embeddings(s):
+    path = "/v1/embeddings"
+    two = s.post(path, {"input": ["Hello", "Something else"], "model": "any"})
+    vectors = [d["embedding"] for d in two["data"]]
+    expect(len(vectors) == 2 and len(vectors[0]) == len(vectors[1]), "two texts, two vectors")
+    expect(all(abs(sum(x * x for x in v) - 1) < 1e-5 for v in vectors), "vectors of length one")
+    packed = s.post(path, {"input": "Hello", "encoding_format": "base64"})["data"][0]["embedding"]
+    floats = struct.unpack(f"<{len(vectors[0])}f", base64.b64decode(packed))
+    expect(max(abs(a - b) for a, b in zip(floats, vectors[0])) < 1e-9, "the same in base 64")
+    ids = s.post("/tokenize", {"content": "Hello"})["tokens"]
+    expect(s.post(path, {"input": ids})["data"][0]["embedding"] == vectors[0], "tokens")
+    s.refused(400, {"input": "x", "dimensions": 3}, "dimensions", path=path)
+    s.refused(400, {"input": {}}, "input", path=path)
 
 
 def check_refusals(s):
@@ -299,6 +372,8 @@ def main(program):
         check_completions(s)
         messages, second = check_cache(s)
         check_tools(s)
+        check_messages(s)
+        check_embeddings(s)
         check_refusals(s)
         check_company(s)
         check_leaving(s)

@@ -70,6 +70,10 @@ for await (const chunk of await client.completions.create({ model: "any", prompt
     pieces += chunk.choices[0].text;
 expect(pieces === completion.choices[0].text, "a text completion in a stream");
 
+const vectors = await client.embeddings.create({ model: "any", input: ["One", "two"] });
+const square = vectors.data[0].embedding.reduce((sum, x) => sum + x * x, 0);
+expect(vectors.data.length === 2 && Math.abs(square - 1) < 1e-5, "embeddings");
+
 for (const [wrong, status, word] of [[{ temperature: 9 }, 400, "temperature"], [{ messages: [] }, 400, "messages"]]) {
     try {
         await client.chat.completions.create({ ...settings, ...wrong });

@@ -160,15 +160,8 @@ static bool read_tools(struct ks_generation *g, const struct ks_fields *f, struc
     g->one_call = !parallel;
     if (none || !json_array_size(tools))
         return true;
-    char *text = json_dumps(tools, JSON_COMPACT | JSON_REAL_PRECISION(15));
-    char *kept = text ? ks_turns_keep(t, strlen(text) + 1) : NULL;
-    if (!kept) {
-        free(text);
-        return ks_refuse(f->p, 503, NULL, NULL, "out of memory");
-    }
-    memcpy(kept, text, strlen(text));
-    free(text);
-    t->tools = kl_text_of(kept);
+    if (!ks_turns_tools(t, tools, f->p))
+        return false;
     return !required || ks_force_call(g->x->server, forced, n_forced, name, f->p);
 }
 

@@ -19,6 +19,7 @@ static void close_choice(struct ks_choice *c)
         ks_free(&c->call[i].arguments);
     }
     free(c->call);
+    free(c->embedding);
     ks_free(&c->content);
     kl_stop_close(c->stop);
     json_decref(c->logprobs);

@@ -35,6 +35,7 @@ struct ks_choice {
     bool faulty, ended;
     json_t *logprobs; /* array of what ks_token_json() makes; NULL: not wanted */
     json_t *prompt_logprobs;
+    float *embedding; /* [n_embd] once it has ended, where it is wanted */
     kl_job_report report;
     const char *finish; /* "stop", "length", "tool_calls", "error" */
 };
@@ -48,7 +49,6 @@ struct ks_dialect {
     void (*arguments)(struct ks_choice *c, int i, kl_text text);
     void (*end)(struct ks_choice *c);
     void (*finish)(struct ks_generation *g);
-    void (*embedding)(struct ks_choice *c, const float *mean); /* NULL where none is asked for; not of streams alone */
     json_t *(*whole)(struct ks_generation *g);                 /* a new reference */
 };
 
@@ -86,6 +86,8 @@ bool ks_add_prompt(struct ks_generation *g, int32_t *token, int64_t n, struct ks
 /** Text into ids; false: refused.  *token is to be freed. */
 bool ks_encode(const struct ks_server *s, int32_t **token, int64_t *n, kl_text text, kl_markup markup,
                struct ks_problem *p);
+/** Reads a field that is a text, tokens, or an array of either. */
+bool ks_read_prompts(struct ks_generation *g, const struct ks_fields *f, const char *name);
 /** Submits everything, or refuses.  Whatever happens, the exchange will have its answer. */
 void ks_generate(struct ks_generation *g);
 

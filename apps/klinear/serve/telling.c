@@ -184,6 +184,14 @@ static void finish(struct ks_generation *g)
         ks_answer_json(x, 200, g->dialect->whole(g));
 }
 
+static void keep_embedding(struct ks_choice *c, const float *mean)
+{
+    size_t bytes = (size_t)kl_model_config(c->g->x->server->l->model)->n_embd * sizeof *mean;
+    c->embedding = malloc(bytes);
+    if (c->embedding)
+        memcpy(c->embedding, mean, bytes);
+}
+
 static void take_end(struct ks_choice *c, const kl_job_event *event)
 {
     struct ks_generation *g = c->g;
@@ -201,8 +209,8 @@ static void take_end(struct ks_choice *c, const kl_job_event *event)
     if (rest.bytes && c->stop_found < 0)
         take_piece(c, text, rest, NULL);
     flush(c);
-    if (event->embedding && g->dialect->embedding)
-        g->dialect->embedding(c, event->embedding);
+    if (event->embedding)
+        keep_embedding(c, event->embedding);
     if (g->stream)
         g->dialect->end(c);
     if (++g->n_ended == g->n_prompt * g->n)

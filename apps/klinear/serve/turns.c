@@ -54,6 +54,17 @@ kl_text ks_call_id(struct ks_turns *t, kl_text id, kl_text name, int i)
     return (kl_text){text, (size_t)n};
 }
 
+bool ks_turns_tools(struct ks_turns *t, const json_t *tools, struct ks_problem *p)
+{
+    char *text = json_dumps(tools, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    char *kept = text ? ks_turns_keep(t, strlen(text) + 1) : NULL;
+    if (kept)
+        memcpy(kept, text, strlen(text));
+    free(text);
+    t->tools = kl_text_of(kept);
+    return kept || ks_refuse(p, 503, NULL, NULL, "out of memory");
+}
+
 /* Places where the next request of this conversation, or another with the same beginning, may differ: behind the turns
  * of the system, and where the last turn of a user begins. */
 static void mark_turns(const struct ks_server *s, struct ks_prompt *prompt)

@@ -23,6 +23,9 @@ kl_chat_message *ks_turns_add(struct ks_turns *t);
 /** The id of a call as the model itself would write it: `id` when it names the function, else functions.NAME:I. */
 kl_text ks_call_id(struct ks_turns *t, kl_text id, kl_text name, int i);
 
+/** The tools, as the template wants them: an array of {"type": "function", "function": {...}}. */
+bool ks_turns_tools(struct ks_turns *t, const json_t *tools, struct ks_problem *p);
+
 /** Renders the turns and makes them the generation's prompt; ids `forced` [n] come behind the opening of the answer. */
 bool ks_turns_prompt(struct ks_generation *g, const struct ks_turns *t, const int32_t *forced, int n,
                      struct ks_problem *p);
