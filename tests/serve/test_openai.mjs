@@ -74,6 +74,26 @@ const vectors = await client.embeddings.create({ model: "any", input: ["One", "t
 const square = vectors.data[0].embedding.reduce((sum, x) => sum + x * x, 0);
 expect(vectors.data.length === 2 && Math.abs(square - 1) < 1e-5, "embeddings");
 
+const response = await client.responses.create({ model: "any", input: "Hello", instructions: "Be brief.", seed: 5,
+    max_output_tokens: 12 });
+expect(response.output_text === content && response.status === "incomplete", "a response: " + response.output_text);
+const kinds = [];
+let said = "", ended;
+for await (const event of await client.responses.create({ model: "any", seed: 5, max_output_tokens: 12, stream: true,
+    input: [{ role: "system", content: "Be brief." }, { role: "user", content: [{ type: "input_text", text: "Hello" }] }] })) {
+    expect(event.sequence_number === kinds.length, "events are numbered");
+    kinds.push(event.type);
+    said += event.type === "response.output_text.delta" ? event.delta : "";
+    ended = event.response || ended;
+}
+expect(said === content && kinds[0] === "response.created" && kinds.at(-1) === "response.incomplete", kinds.join(" "));
+expect(ended.output[0].content[0].text === content, "the last event has all of it");
+const asked = await client.responses.create({ model: "any", seed: 5, max_output_tokens: 6,
+    tools: [{ type: "function", name: "clock", parameters: { type: "object", properties: {} } }],
+    input: [{ role: "user", content: "Hello" }, { type: "function_call", call_id: "c1", name: "clock", arguments: "{}" },
+        { type: "function_call_output", call_id: "c1", output: "noon" }] });
+expect(asked.usage.input_tokens > response.usage.input_tokens, "the answer of a tool in a response");
+
 for (const [wrong, status, word] of [[{ temperature: 9 }, 400, "temperature"], [{ messages: [] }, 400, "messages"]]) {
     try {
         await client.chat.completions.create({ ...settings, ...wrong });
