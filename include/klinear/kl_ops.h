@@ -111,6 +111,10 @@ typedef struct kl_kda_args {
      *  n = sum over sequences of floor(length / snapshot_every).  Absent: none.  Not with KL_PATH_RECURRENT. */
     kl_tensor snapshots;
     int64_t snapshot_every;
+    /** Errors, out [T][HV][V] f32: e_t = v_t - (diag(a_t) S)^T k_t, of which beta_t is written; v_t with KL_RULE_ADD.
+     *  A backward that is given them need not find them again.  Absent: not wanted.  Not with KL_PATH_RECURRENT;
+     *  sequences of one token then run as chunks, too. */
+    kl_tensor e;
 
     const int64_t *cu_seqlens;
     int64_t n_seq;
@@ -125,9 +129,9 @@ KL_API size_t kl_kda_workspace(const kl_backend *backend, const kl_kda_args *arg
 KL_API kl_status kl_kda(const kl_backend *backend, const kl_kda_args *args, kl_error *err);
 
 /** Gradients of kl_kda, by chunks, f32 arithmetic.  `fwd` is the forward's arguments (its o, state_out, path, operands
- *  and work are not looked at); when fwd.snapshots is present it must hold what the forward wrote there, and saves a
- *  run
- *  through the sequence: every 128 tokens is best.  Otherwise one state for every 128 tokens is kept in the workspace.
+ *  and work are not looked at).  fwd.snapshots and fwd.e, when present, must hold what the forward wrote there.
+ *  Snapshots save a run through the sequence: every 64 or 128 tokens is best; without them one state for every 128
+ *  tokens is kept in the workspace.  Errors save a product with the state for every token.
  *  Gradients are f32, and are with respect to the raw inputs: through the L2 norm, gate and sigmoid when those are on.
  *  Source: docs/kda.md, "Backward".   [T: ops/kda_bwd, ops/kda_bwd_properties, ops/kda_random] */
 typedef struct kl_kda_bwd_args {

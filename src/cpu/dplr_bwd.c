@@ -101,23 +101,20 @@ static void add_present(struct kl__ahead *x, kl_tensor rows, int64_t t0, int n, 
         kl__ahead_add(x, rows, t0, n, head, 0, rows.dim[2]);
 }
 
-/* The rows that chunk `c` will be the first to read or write; see kda_bwd.c. */
-static struct kl__ahead rows_of(const struct heads *h, const struct kl__replay_chunk *c, int64_t n_call)
+/* Adds the rows that chunk `c` will be the first to read or write; see kda_bwd.c. */
+static void add_rows(struct kl__ahead *x, const struct heads *h, const struct kl__replay_chunk *c)
 {
-    struct kl__ahead x = {0};
-    if (!c)
-        return x;
+    if (!c || c->told)
+        return;
     const kl_dplr_bwd_args *a = h->job->a;
     const kl_dplr_args *f = h->job->f;
     const kl_tensor read[] = {f->g, f->b, f->q, f->k, f->a, f->v};
     const kl_tensor written[] = {a->d_o, a->d_v, a->d_q, a->d_k, a->d_a, a->d_b, a->d_g};
     bool back = c->what == KL__REPLAY_BACKWARD;
     for (size_t i = 0; back && i < sizeof written / sizeof *written; i++)
-        add_present(&x, written[i], h->start + c->t, c->n, h->first + c->head);
+        add_present(x, written[i], h->start + c->t, c->n, h->first + c->head);
     for (size_t i = 0; !back && i < sizeof read / sizeof *read; i++)
-        add_present(&x, read[i], h->start + c->t, c->n, h->first + c->head);
-    kl__ahead_spread(&x, n_call);
-    return x;
+        add_present(x, read[i], h->start + c->t, c->n, h->first + c->head);
 }
 
 /* Rows of v are copied, as the keys are, for the way back. */
@@ -137,7 +134,9 @@ static void run_chunk(const struct heads *h, float *state, const float *before, 
     struct kl__dplr_stage *stage = &h->x->stage[c->i];
     int n_slab = kl__n_slab(job->s.V);
     ptrdiff_t ld = kl__columns_ld(job->s.V);
-    struct kl__ahead ahead = rows_of(h, next, kl__slabs_fetches(c->n, job->s.K, n_slab));
+    struct kl__ahead ahead = {0};
+    add_rows(&ahead, h, next);
+    kl__ahead_spread(&ahead, kl__slabs_fetches(c->n, job->s.K, n_slab));
     kl__dplr_stage_chunk(job->k, job->f, &job->s, stage, h->start + c->t, c->n, h->first + c->head);
     const float *v = copy_values(h, c);
     stage->chunk.ahead = &ahead;
@@ -155,7 +154,7 @@ static void write_rows(const struct job *job, kl_tensor d, int64_t t0, int n, in
 }
 
 static void backward_chunk(const struct heads *h, const float *before, const struct kl__replay_chunk *at,
-                           const struct kl__replay_chunk *next)
+                           const struct kl__replay_chunk *next, const struct kl__replay_chunk *later)
 {
     const struct job *job = h->job;
     struct scratch *x = h->x;
@@ -164,7 +163,10 @@ static void backward_chunk(const struct heads *h, const float *before, const str
     int64_t t0 = h->start + at->t, head = h->first + at->head;
     int n = at->n;
     ptrdiff_t lddo, ld = kl__columns_ld(job->s.V), lddv = ld;
-    struct kl__ahead ahead = rows_of(h, next, kl__slabs_fetches(n + KL_ROWS, job->s.K, c.n_slab));
+    struct kl__ahead ahead = {0};
+    add_rows(&ahead, h, next);
+    add_rows(&ahead, h, later);
+    kl__ahead_spread(&ahead, kl__slabs_fetches(n + KL_ROWS, job->s.K, c.n_slab));
     const float *v = x->v + (ptrdiff_t)at->i * job->s.chunk * ld;
     const float *d_o = kl__stage_values(job->k, &c, job->a->d_o, t0, n, head, x->d_o, &lddo);
     bool wants_dv = kl__present(job->a->d_v);
@@ -184,10 +186,10 @@ static void backward_chunk(const struct heads *h, const float *before, const str
 }
 
 static void handle_chunk(void *ctx, float *state, const float *before, const struct kl__replay_chunk *c,
-                         const struct kl__replay_chunk *next)
+                         const struct kl__replay_chunk *next, const struct kl__replay_chunk *later)
 {
     if (c->what == KL__REPLAY_BACKWARD)
-        backward_chunk(ctx, before, c, next);
+        backward_chunk(ctx, before, c, next, later);
     else
         run_chunk(ctx, state, before, c, next);
 }

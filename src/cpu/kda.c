@@ -37,7 +37,7 @@ struct scratch {
     struct kl__kda_stage stage;
     float *slabs;   /* [heads_per_task][n_slab][K][KL_SLAB]; the state of a recurrent task without state_out */
     float *squares; /* [heads_per_task][n_slab * KL_SLAB] of its columns' norms */
-    float *v, *o; /* [chunk][Vp] */
+    float *v, *o, *e; /* [chunk][Vp] */
 };
 
 /* The list of first snapshots, then one scratch after the other; the last one is left in x. */
@@ -53,6 +53,7 @@ static size_t carve_work(struct kl__carver *c, const struct job *job, int n_thre
         x->squares = kl__carve(c, (size_t)job->heads_per_task * Vp, sizeof(float));
         x->v = kl__carve(c, (size_t)s->chunk * Vp, sizeof(float));
         x->o = kl__carve(c, (size_t)s->chunk * Vp, sizeof(float));
+        x->e = kl__carve(c, kl__present(job->a->e) ? (size_t)s->chunk * Vp : 0, sizeof(float));
     }
     return kl__carver_need(c);
 }
@@ -96,6 +97,8 @@ static struct kl__ahead rows_at(const struct job *job, const struct task *k, str
     kl__ahead_add(&x, a->k, p.t, n, key_head, 0, job->s.K);
     kl__ahead_add(&x, a->v, p.t, n, head, k->c.first, k->c.n);
     kl__ahead_add(&x, a->o, p.t, n, head, k->c.first, k->c.n);
+    if (kl__present(a->e))
+        kl__ahead_add(&x, a->e, p.t, n, head, k->c.first, k->c.n);
     return x;
 }
 
@@ -108,16 +111,19 @@ static void run_chunk(const struct job *job, const struct task *k, struct place 
     struct kl__ahead ahead = next.t < k->end ? rows_at(job, k, next) : (struct kl__ahead){0};
     kl__ahead_spread(&ahead, kl__slabs_fetches(n, job->s.K, k->c.n_slab));
     kl__kda_stage_chunk(job->k, job->a, &job->s, &x->stage, p.t, n, head);
-    ptrdiff_t ldv, ldo;
+    ptrdiff_t ldv, ldo, lde = 0;
     const float *v = kl__stage_values(job->k, &k->c, job->a->v, p.t, n, head, x->v, &ldv);
     float *o = kl__begin_outputs(&k->c, job->a->o, p.t, head, x->o, &ldo);
+    float *e = kl__present(job->a->e) ? kl__begin_outputs(&k->c, job->a->e, p.t, head, x->e, &lde) : NULL;
     x->stage.chunk.ahead = &ahead;
     if (job->half)
-        job->k->kda_slabs_half(slabs, squares, o, ldo, NULL, 0, &x->stage.chunk, v, ldv, k->c.n_slab, job->a->rule);
+        job->k->kda_slabs_half(slabs, squares, o, ldo, e, lde, &x->stage.chunk, v, ldv, k->c.n_slab, job->a->rule);
     else
-        job->k->kda_slabs(slabs, o, ldo, NULL, 0, &x->stage.chunk, v, ldv, k->c.n_slab, job->a->rule);
+        job->k->kda_slabs(slabs, o, ldo, e, lde, &x->stage.chunk, v, ldv, k->c.n_slab, job->a->rule);
     x->stage.chunk.ahead = NULL;
     kl__end_outputs(job->k, &k->c, job->a->o, p.t, n, head, o, ldo);
+    if (e)
+        kl__end_outputs(job->k, &k->c, job->a->e, p.t, n, head, e, lde);
 }
 
 static float *state_of(const struct job *job, kl_tensor state, int64_t entry, int64_t head)
@@ -195,7 +201,8 @@ static void run_task(void *arg, int64_t task, int thread)
     k.start = kl__seq_start(job->a->cu_seqlens, k.seq, job->s.T);
     k.end = kl__seq_start(job->a->cu_seqlens, k.seq + 1, job->s.T);
     k.c = kl__columns_of(job->split, group, job->s.V);
-    bool steps = job->a->path == KL_PATH_RECURRENT || (job->a->path == KL_PATH_AUTO && k.end - k.start == 1);
+    bool alone = job->a->path == KL_PATH_AUTO && k.end - k.start == 1 && !kl__present(job->a->e);
+    bool steps = job->a->path == KL_PATH_RECURRENT || alone;
     if (!steps)
         run_chunks(job, &k, &x);
     else if (group == 0)

@@ -1,12 +1,11 @@
-/* Gradients of Kimi Delta Attention and its kin, by chunks.  A task is a few neighbouring key heads of one sequence
- * with
+/* Gradients of Kimi Delta Attention and its kin, by chunks.  A task is a few neighbouring key heads of a sequence and
  * all their value heads, which take turns (cpu/replay.h); a token's sums over value heads in d_q and d_k are in their
  * order, whatever the tasks:
  *
  *     for each value head:   D <- d_state_out
  *     for each block of chunks, last to first, for each value head:
  *         forwards again:    stage (copies: rows of a head lie so that few of them stay in a cache) and prep as in the
- *                            forward;  again: e, and the state before each chunk
+ *                            forward;  again: e, and the state before each chunk;  where e is given, write: the state
  *         backwards:         slabs_bwd: d_v, D;  prep_bwd: d_q, d_k, dg, d_beta, through gate and sigmoid, after the
  *                            last value head through the L2 norm
  *     for each value head:   d_state_in <- D
@@ -32,6 +31,7 @@ struct job {
     const kl_kda_args *f;
     struct kl__kda_shape s;
     struct kl__replay_plan plan;
+    kl_tensor e;             /* the errors, where they are known: the forward's, or v with KL_RULE_ADD */
     int keys_per_task;       /* key heads of a task */
     int64_t bias_channels;   /* of a head: K, or 1; 0: d_dt_bias is not wanted */
     int64_t *first_snapshot; /* [n_seq] index of a sequence's first snapshot */
@@ -125,39 +125,61 @@ static void add_present(struct kl__ahead *x, kl_tensor rows, int64_t t0, int n, 
         kl__ahead_add(x, rows, t0, n, head, 0, rows.dim[2]);
 }
 
-/* The rows that chunk `c` will be the first to read or write, or that are long gone; c NULL: none.  Spread over n_call
- * calls of kl__fetch_some. */
-static struct kl__ahead rows_of(const struct heads *h, const struct kl__replay_chunk *c, int64_t n_call)
+/* Adds the rows that chunk `c` will be the first to read or write, or that are long gone; c NULL: none. */
+static void add_rows(struct kl__ahead *x, const struct heads *h, const struct kl__replay_chunk *c)
 {
-    struct kl__ahead x = {0};
-    if (!c)
-        return x;
+    if (!c || c->told)
+        return;
     const struct job *job = h->job;
     const kl_kda_bwd_args *a = job->a;
     int64_t t0 = h->start + c->t, head = h->first + c->head, key_head = head / (job->s.HV / job->s.H);
     bool back = c->what == KL__REPLAY_BACKWARD;
     if (back) {
-        add_present(&x, a->d_o, t0, c->n, head);
-        add_present(&x, a->d_v, t0, c->n, head);
-        add_present(&x, a->d_q, t0, c->n, key_head);
-        add_present(&x, a->d_k, t0, c->n, key_head);
-        add_present(&x, a->d_g, t0, c->n, head);
+        add_present(x, a->d_o, t0, c->n, head);
+        add_present(x, a->d_v, t0, c->n, head);
+        add_present(x, a->d_q, t0, c->n, key_head);
+        add_present(x, a->d_k, t0, c->n, key_head);
+        add_present(x, a->d_g, t0, c->n, head);
     }
     if (!back || job->f->gate != KL_GATE_LOG)
-        add_present(&x, job->f->g, t0, c->n, head);
+        add_present(x, job->f->g, t0, c->n, head);
     if (!back || job->f->qk_l2norm) {
-        add_present(&x, job->f->q, t0, c->n, key_head);
-        add_present(&x, job->f->k, t0, c->n, key_head);
+        add_present(x, job->f->q, t0, c->n, key_head);
+        add_present(x, job->f->k, t0, c->n, key_head);
     }
     if (!back)
-        add_present(&x, job->f->v, t0, c->n, head);
-    kl__ahead_spread(&x, n_call);
-    return x;
+        add_present(x, kl__present(job->e) ? job->e : job->f->v, t0, c->n, head);
 }
 
 static float *errors(const struct heads *h, int i)
 {
     return h->x->e + (ptrdiff_t)i * h->job->s.chunk * kl__columns_ld(h->job->s.V);
+}
+
+/* From `before` to `state`, if that is wanted, with errors that are known. */
+static void write_chunk(const struct heads *h, float *state, const float *before, const struct kl__replay_chunk *c)
+{
+    const struct job *job = h->job;
+    ptrdiff_t lde = kl__columns_ld(job->s.V);
+    float *e = errors(h, c->i);
+    kl__head_rows(job->k, e, lde, job->e, h->start + c->t, c->n, h->first + c->head);
+    if (state)
+        job->k->kda_write(state, before, &h->x->stage[c->i].chunk, e, lde, kl__n_slab(job->s.V));
+}
+
+/* The same where errors are to be found. */
+static void find_chunk(const struct heads *h, float *state, const float *before, const struct kl__replay_chunk *c)
+{
+    const struct job *job = h->job;
+    struct kl__columns columns = all_columns(&job->s);
+    struct kl__kda_chunk *chunk = &h->x->stage[c->i].chunk;
+    ptrdiff_t ldv;
+    const float *v = kl__stage_values(job->k, &columns, job->f->v, h->start + c->t, c->n, h->first + c->head, h->x->v,
+                                      &ldv);
+    if (c->what == KL__REPLAY_FORWARD)
+        job->k->kda_slabs(state, NULL, 0, NULL, 0, chunk, v, ldv, columns.n_slab, job->f->rule);
+    else
+        job->k->kda_again(state, before, errors(h, c->i), kl__columns_ld(job->s.V), chunk, v, ldv, columns.n_slab);
 }
 
 /* Runs the chunk: on the way forwards `state` in place; else from `before` to `state`, if that is wanted, keeping the
@@ -167,18 +189,21 @@ static void run_chunk(const struct heads *h, float *state, const float *before, 
 {
     const struct job *job = h->job;
     struct kl__kda_stage *stage = &h->x->stage[c->i];
-    struct kl__columns columns = all_columns(&job->s);
-    int64_t t0 = h->start + c->t, head = h->first + c->head;
-    ptrdiff_t ldv;
-    struct kl__ahead ahead = rows_of(h, next, kl__slabs_fetches(c->n, job->s.K, columns.n_slab));
-    kl__kda_stage_chunk(job->k, job->f, &job->s, stage, t0, c->n, head);
-    const float *v = kl__stage_values(job->k, &columns, job->f->v, t0, c->n, head, h->x->v, &ldv);
+    bool known = kl__present(job->e);
+    int64_t n_call = known && !state ? 2 : kl__slabs_fetches(known ? KL_ROWS : c->n, job->s.K, kl__n_slab(job->s.V));
+    struct kl__ahead ahead = {0};
+    add_rows(&ahead, h, next);
+    kl__ahead_spread(&ahead, n_call);
+    if (known && !state)
+        kl__fetch_some(&ahead);
+    kl__kda_stage_chunk(job->k, job->f, &job->s, stage, h->start + c->t, c->n, h->first + c->head);
     stage->chunk.ahead = &ahead;
-    if (c->what == KL__REPLAY_FORWARD)
-        job->k->kda_slabs(state, NULL, 0, NULL, 0, &stage->chunk, v, ldv, columns.n_slab, job->f->rule);
+    if (known)
+        write_chunk(h, state, c->what == KL__REPLAY_FORWARD ? state : before, c);
     else
-        job->k->kda_again(state, before, errors(h, c->i), kl__columns_ld(job->s.V), &stage->chunk, v, ldv,
-                          columns.n_slab, job->f->rule);
+        find_chunk(h, state, before, c);
+    if (known && !state)
+        kl__fetch_some(&ahead);
     stage->chunk.ahead = NULL;
 }
 
@@ -237,7 +262,7 @@ static void write_beta(const struct heads *h, int64_t head, int64_t t, float dbe
 }
 
 static void backward_chunk(const struct heads *h, const float *before, const struct kl__replay_chunk *at,
-                           const struct kl__replay_chunk *next)
+                           const struct kl__replay_chunk *next, const struct kl__replay_chunk *later)
 {
     const struct job *job = h->job;
     struct scratch *x = h->x;
@@ -246,7 +271,10 @@ static void backward_chunk(const struct heads *h, const float *before, const str
     int64_t t0 = h->start + at->t, head = h->first + at->head;
     int n = at->n;
     ptrdiff_t lddo, lde = kl__columns_ld(job->s.V), lddv = lde;
-    struct kl__ahead ahead = rows_of(h, next, kl__slabs_fetches(n + KL_ROWS, job->s.K, c.n_slab));
+    struct kl__ahead ahead = {0};
+    add_rows(&ahead, h, next);
+    add_rows(&ahead, h, later);
+    kl__ahead_spread(&ahead, kl__slabs_fetches(n + KL_ROWS, job->s.K, c.n_slab));
     const float *d_o = kl__stage_values(job->k, &c, job->a->d_o, t0, n, head, x->d_o, &lddo);
     bool wants_dv = kl__present(job->a->d_v);
     float *d_v = wants_dv ? kl__begin_outputs(&c, job->a->d_v, t0, head, x->d_v, &lddv) : x->d_v;
@@ -267,10 +295,10 @@ static void backward_chunk(const struct heads *h, const float *before, const str
 }
 
 static void handle_chunk(void *ctx, float *state, const float *before, const struct kl__replay_chunk *c,
-                         const struct kl__replay_chunk *next)
+                         const struct kl__replay_chunk *next, const struct kl__replay_chunk *later)
 {
     if (c->what == KL__REPLAY_BACKWARD)
-        backward_chunk(ctx, before, c, next);
+        backward_chunk(ctx, before, c, next, later);
     else
         run_chunk(ctx, state, before, c, next);
 }
@@ -351,6 +379,7 @@ static struct job make_job(const kl_backend *be, const kl_kda_bwd_args *a)
 {
     enum { TURNS = 8 }; /* value heads */
     struct job job = {.k = kl__cpu_kernels(be), .a = a, .f = &a->fwd, .s = kl__kda_shape(&a->fwd)};
+    job.e = a->fwd.rule == KL_RULE_ADD ? a->fwd.v : a->fwd.e;
     const struct kl__kda_shape *s = &job.s;
     job.keys_per_task = kl__heads_per_task(s->n_seq, s->H, kl_pool_threads(be->pool));
     int64_t heads = s->H ? job.keys_per_task * (s->HV / s->H) : 0;

@@ -94,7 +94,7 @@ static void copy_state(const struct walk *w, float *to, const float *from)
 
 static struct kl__replay_chunk chunk_at(const struct walk *w, enum kl__replay_what what, int head, int64_t t, int i)
 {
-    return (struct kl__replay_chunk){what, head, t, (int)min(w->n_token - t, w->p->chunk), i};
+    return (struct kl__replay_chunk){what, head, t, (int)min(w->n_token - t, w->p->chunk), i, false};
 }
 
 /* All heads through the chunk at t; the one at t + chunk comes next, unless that is `end`. */
@@ -105,7 +105,7 @@ static void run_heads(const struct walk *w, int64_t t, int64_t end)
         struct kl__replay_chunk c = chunk_at(w, KL__REPLAY_FORWARD, h, t, 0);
         struct kl__replay_chunk next = last ? chunk_at(w, KL__REPLAY_FORWARD, 0, t + w->p->chunk, 0)
                                             : chunk_at(w, KL__REPLAY_FORWARD, h + 1, t, 0);
-        w->steps->chunk(w->ctx, running(w, h), NULL, &c, none ? NULL : &next);
+        w->steps->chunk(w->ctx, running(w, h), NULL, &c, none ? NULL : &next, NULL);
     }
 }
 
@@ -144,45 +144,70 @@ static void keep_block_starts(const struct walk *w, int64_t start, int64_t n_blo
     }
 }
 
-/* One head through the block of n chunks that begins at token `start` with the state `first`.  `after` follows. */
-static void run_block(const struct walk *w, int head, int64_t start, int n, const float *first,
-                      const struct kl__replay_chunk *after)
+/* Chunks of one head that are in the cache together. */
+struct block {
+    int head, n;   /* chunks; 0: no block */
+    int64_t start; /* its first token */
+    int n_told;    /* chunks that the block before has been told of */
+};
+
+static struct kl__replay_chunk chunk_again(const struct walk *w, struct block b, int i)
+{
+    struct kl__replay_chunk c = chunk_at(w, KL__REPLAY_AGAIN, b.head, b.start + (int64_t)i * w->p->chunk, i);
+    c.told = i < b.n_told;
+    return c;
+}
+
+/* Through the block b from the state `first`.  The block `after` follows. */
+static void run_block(const struct walk *w, struct block b, const float *first, struct block after)
 {
     size_t size = w->p->state_floats;
-    int chunk = w->p->chunk;
-    for (int i = 0; i < n; i++) {
-        bool last = i + 1 == n;
-        struct kl__replay_chunk c = chunk_at(w, KL__REPLAY_AGAIN, head, start + (int64_t)i * chunk, i);
-        struct kl__replay_chunk next = last ? chunk_at(w, KL__REPLAY_BACKWARD, head, c.t, i)
-                                            : chunk_at(w, KL__REPLAY_AGAIN, head, c.t + chunk, i + 1);
-        w->steps->chunk(w->ctx, last ? NULL : w->m->states + (size_t)i * size,
-                        i ? w->m->states + (size_t)(i - 1) * size : first, &c, &next);
+    int chunk = w->p->chunk, last = b.n - 1;
+    for (int i = 0; i <= last; i++) {
+        struct kl__replay_chunk c = chunk_again(w, b, i), next = chunk_again(w, b, i + 1);
+        if (i == last)
+            next = chunk_at(w, KL__REPLAY_BACKWARD, b.head, c.t, i);
+        w->steps->chunk(w->ctx, i == last ? NULL : w->m->states + (size_t)i * size,
+                        i ? w->m->states + (size_t)(i - 1) * size : first, &c, &next, NULL);
     }
-    for (int i = n - 1; i >= 0; i--) {
-        struct kl__replay_chunk c = chunk_at(w, KL__REPLAY_BACKWARD, head, start + (int64_t)i * chunk, i);
-        struct kl__replay_chunk next = chunk_at(w, KL__REPLAY_BACKWARD, head, c.t - chunk, i - 1);
-        w->steps->chunk(w->ctx, NULL, i ? w->m->states + (size_t)(i - 1) * size : first, &c, i ? &next : after);
+    for (int i = last; i >= 0; i--) {
+        struct kl__replay_chunk c = chunk_at(w, KL__REPLAY_BACKWARD, b.head, b.start + (int64_t)i * chunk, i);
+        struct kl__replay_chunk next = chunk_at(w, KL__REPLAY_BACKWARD, b.head, c.t - chunk, i - 1);
+        struct kl__replay_chunk after_first = chunk_again(w, after, 0), later = chunk_again(w, after, i);
+        later.told = false;
+        w->steps->chunk(w->ctx, NULL, i ? w->m->states + (size_t)(i - 1) * size : first, &c,
+                        i         ? &next
+                        : after.n ? &after_first
+                                  : NULL,
+                        i < after.n ? &later : NULL);
     }
 }
 
-static void run_span(const struct walk *w, int64_t start)
+/* The block of `head` that begins at token t, in a span that ends before token `end`. */
+static struct block block_at(const struct walk *w, int head, int64_t t, int64_t end)
 {
-    int64_t block = (int64_t)w->p->block * w->p->chunk, n_token = min(w->n_token - start, w->p->span);
-    int64_t n_block = divide_up(n_token, block);
+    int64_t tokens = min(end - t, (int64_t)w->p->block * w->p->chunk);
+    return (struct block){head, (int)divide_up(tokens, w->p->chunk), t, 0};
+}
+
+static void run_span(const struct walk *w, int64_t start, int *n_told)
+{
+    int64_t block = (int64_t)w->p->block * w->p->chunk, end = min(w->n_token, start + w->p->span);
+    int64_t n_block = divide_up(end - start, block);
     bool follows = start > 0 && w->p->span == block; /* a span that is a block like this one */
     keep_block_starts(w, start, n_block);
-    for (int64_t b = n_block - 1; b >= 0; b--) {
-        int64_t t = start + b * block;
-        int n = (int)divide_up(min(n_token - b * block, block), w->p->chunk);
+    for (int64_t b = n_block - 1; b >= 0; b--)
         for (int h = 0; h < w->n_head; h++) {
-            struct kl__replay_chunk next_head = chunk_at(w, KL__REPLAY_AGAIN, h + 1, t, 0);
-            struct kl__replay_chunk block_before = chunk_at(w, KL__REPLAY_AGAIN, 0, t - block, 0);
-            run_block(w, h, t, n, block_start(w, h, b),
-                      h + 1 < w->n_head ? &next_head
-                      : b > 0 || follows ? &block_before
-                                         : NULL);
+            int64_t t = start + b * block;
+            struct block this = block_at(w, h, t, end), after = {0};
+            if (h + 1 < w->n_head)
+                after = block_at(w, h + 1, t, end);
+            else if (b > 0 || follows)
+                after = block_at(w, 0, t - block, t);
+            this.n_told = *n_told;
+            after.n_told = *n_told = this.n < after.n ? this.n : after.n;
+            run_block(w, this, block_start(w, h, b), after);
         }
-    }
 }
 
 void kl__replay(const struct kl__replay_plan *p, const struct kl__replay_memory *m,
@@ -193,6 +218,7 @@ void kl__replay(const struct kl__replay_plan *p, const struct kl__replay_memory 
     struct walk w = {p, m, steps, ctx, n_head, n_token};
     if (n_token > p->span && !p->uses_given)
         keep_span_starts(&w);
+    int n_told = 0;
     for (int64_t start = (n_token - 1) / p->span * p->span; start >= 0; start -= p->span)
-        run_span(&w, start);
+        run_span(&w, start, &n_told);
 }

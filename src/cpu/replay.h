@@ -55,6 +55,7 @@ struct kl__replay_chunk {
     int64_t t; /* its first token, counted from the start of the sequence */
     int n;     /* tokens */
     int i;     /* number within its block */
+    bool told; /* was `later` before */
 };
 
 struct kl__replay_steps {
@@ -64,9 +65,11 @@ struct kl__replay_steps {
      *      KL__REPLAY_FORWARD    runs it on `state` in place
      *      KL__REPLAY_AGAIN      state <- the one after it from `before`, the one before it; NULL: not wanted
      *      KL__REPLAY_BACKWARD   `state` is NULL, `before` as above; all chunks of the block have had their AGAIN, and
-     *                            no chunk of another head in between */
+     *                            no chunk of another head in between.  `later` is a chunk that comes soon, in the block
+     *                            after this one, to be run again: what goes backwards takes long and reads little, so
+     *                            its rows are better fetched here than just before; NULL: none, as for other chunks */
     void (*chunk)(void *ctx, float *state, const float *before, const struct kl__replay_chunk *c,
-                  const struct kl__replay_chunk *next);
+                  const struct kl__replay_chunk *next, const struct kl__replay_chunk *later);
 };
 /** Walks over n_head <= p->n_head heads of a sequence of n_token tokens. */
 void kl__replay(const struct kl__replay_plan *p, const struct kl__replay_memory *m,

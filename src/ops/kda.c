@@ -61,6 +61,14 @@ static kl_status check_snapshots(const char *op, const kl_kda_args *a, kl_error 
                             err);
 }
 
+static kl_status check_errors(const char *op, const kl_kda_args *a, kl_error *err)
+{
+    KL_TRY(kl__check_optional(op, "e", a->e, KL__F32, 3, a->v.dim, err));
+    if (kl__present(a->e) && a->path == KL_PATH_RECURRENT)
+        return kl__fail(err, KL_ERR_ARGUMENT, "%s: e is asked for, but path is recurrent", op);
+    return KL_OK;
+}
+
 static kl_status check(const kl_backend *be, const kl_kda_args *a, kl_error *err)
 {
     static const char op[] = "kl_kda";
@@ -71,12 +79,14 @@ static kl_status check(const kl_backend *be, const kl_kda_args *a, kl_error *err
     KL_TRY(kl__check_states(op, "state_out", a->state_out, a->state_layout, kl__n_seq(a->cu_seqlens, a->n_seq), HV, K,
                             V, err));
     KL_TRY(check_snapshots(op, a, err));
+    KL_TRY(check_errors(op, a, err));
     if ((unsigned)a->operands > KL_OPERANDS_BF16)
         return kl__fail(err, KL_ERR_ARGUMENT, "%s: operands is %d, expected 0 or 1", op, (int)a->operands);
     struct kl__operand operand[] = {
         {"o", a->o, true, NULL},
         {"state_out", a->state_out, true, "state_in"},
         {"snapshots", a->snapshots, true, NULL},
+        {"e", a->e, true, NULL},
         {"q", a->q, false, NULL},
         {"k", a->k, false, NULL},
         {"v", a->v, false, NULL},
@@ -108,6 +118,7 @@ static kl_status check_bwd(const kl_backend *be, const kl_kda_bwd_args *a, kl_er
     const kl_kda_args *f = &a->fwd;
     KL_TRY(check_inputs(op, f, err));
     KL_TRY(check_snapshots(op, f, err));
+    KL_TRY(check_errors(op, f, err));
     int64_t T = f->v.dim[0], HV = f->v.dim[1], K = f->k.dim[2], V = f->v.dim[2];
     int64_t n_seq = kl__n_seq(f->cu_seqlens, f->n_seq);
     KL_TRY(kl__check_tensor(op, "d_o", a->d_o, KL__FLOAT, 3, f->v.dim, err));
@@ -140,6 +151,7 @@ static kl_status check_bwd(const kl_backend *be, const kl_kda_bwd_args *a, kl_er
         {"dt_bias", f->dt_bias, false, NULL},
         {"state_in", f->state_in, false, NULL},
         {"snapshots", f->snapshots, false, NULL},
+        {"e", f->e, false, NULL},
     };
     return kl__check_overlap(op, operand, sizeof operand / sizeof *operand, err);
 }

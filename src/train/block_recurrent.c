@@ -17,6 +17,7 @@ struct record {
     kl_tensor beta;      /* [T][HV], columns of x.wide; Mamba2: its time steps */
     kl_tensor gate;      /* [T][HV], raw; columns of x.wide where it is one matrix */
     kl_tensor o, normed; /* [T][HV] */
+    kl_tensor errors;    /* [T][HV], of mixers that erase */
     kl_tensor snapshots;
 };
 
@@ -34,7 +35,7 @@ static kl_tensor lay_snapshots(struct kl__pass *p)
     int64_t HV = c->n_kda_v_head, floats = HV * c->kda_k * c->kda_v;
     float *data = kl__pass_keep_floats(p, p->n_token / SNAPSHOT_EVERY * floats);
     int64_t n = n_snapshot(p);
-    return n && p->gradient ? kl_view4(data, KL_F32, n, HV, c->kda_v, c->kda_k) : (kl_tensor){0};
+    return n && p->gradient ? kl_view4(data, KL_F32, n, HV, c->kda_k, c->kda_v) : (kl_tensor){0};
 }
 
 static struct record lay_out(struct kl__pass *p, int layer)
@@ -46,6 +47,8 @@ static struct record lay_out(struct kl__pass *p, int layer)
     r.o = kl__pass_keep(p, kl__width_v(c));
     r.normed = kl__pass_keep(p, kl__width_v(c));
     r.snapshots = lay_snapshots(p);
+    if (kl__mixer_erases(mixer))
+        r.errors = kl__pass_keep(p, kl__width_v(c));
     r.decay = kl__pass_columns(p, r.x.wide, KL__DECAY, layer);
     r.beta = kl__pass_columns(p, r.x.wide, KL__BETA, layer);
     r.gate = kl__pass_columns(p, r.x.wide, KL__GATE, layer);
@@ -134,13 +137,14 @@ static kl_kda_args recurrence(const struct kl__pass *p, int layer, const struct 
         .qk_l2norm = true,
         .beta_sigmoid = kl__mixer_erases(mixer),
         .beta_double = kl__mixer_erases(mixer) && c->neg_eigval,
-        .state_layout = KL_LAYOUT_VK,
         .snapshots = r->snapshots,
         .snapshot_every = SNAPSHOT_EVERY,
         .cu_seqlens = p->batch->cu_seqlens,
         .n_seq = p->batch->n_seq,
         .path = KL_PATH_CHUNK,
     };
+    if (kl__present(r->errors) && p->gradient)
+        a.e = kl__pass_heads(r->errors, 0, HV, V);
     if (kl__mixer_decays(mixer)) {
         a.g = shaped(p, layer, r->decay);
         a.gate = c->gate_bounded ? KL_GATE_BOUNDED : KL_GATE_SOFTPLUS;

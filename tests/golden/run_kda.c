@@ -1,4 +1,4 @@
-/* kl_kda along every path and chunk length; its backward with and without the forward's snapshots. */
+/* kl_kda along every path and chunk length; its backward with and without the forward's snapshots and errors. */
 #include "golden/golden.h"
 
 #include "ops/check.h"
@@ -42,8 +42,8 @@ static void forward(const golden_run *r, kl_kda_args a, double tolerance)
     golden_expect(r, "snapshots", a.snapshots, 1, tolerance);
 }
 
-/* States after every chunk, for a backward that need not recompute them. */
-static void keep_snapshots(const golden_run *r, kl_kda_args *a)
+/* States after every chunk and errors, for a backward that need not recompute them. */
+static void keep(const golden_run *r, kl_kda_args *a)
 {
     int64_t n = 0, n_token = a->v.dim[0], HV = a->v.dim[1], K = a->k.dim[2], V = a->v.dim[2];
     a->snapshot_every = 16;
@@ -51,6 +51,7 @@ static void keep_snapshots(const golden_run *r, kl_kda_args *a)
         n += (kl__seq_start(a->cu_seqlens, s + 1, n_token) - kl__seq_start(a->cu_seqlens, s, n_token)) / 16;
     bool kv = a->state_layout == KL_LAYOUT_KV;
     a->snapshots = kl_view4(kt_floats(n * HV * K * V), KL_F32, n, HV, kv ? K : V, kv ? V : K);
+    a->e = kl_view3(kt_floats(n_token * HV * V), KL_F32, n_token, HV, V);
     a->path = KL_PATH_CHUNK;
     a->o = golden_half_output(r, "o");
     a->work = kt_work(kl_kda_workspace(r->be, a));
@@ -125,6 +126,8 @@ void golden_kda(const golden_run *r)
     a.operands = KL_OPERANDS_F32;
     a.chunk = 0;
     backward(r, &a);
-    keep_snapshots(r, &a);
+    keep(r, &a);
+    backward(r, &a);
+    a.snapshots = (kl_tensor){0};
     backward(r, &a);
 }

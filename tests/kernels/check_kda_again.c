@@ -9,13 +9,12 @@ struct args {
     const float *v;
     ptrdiff_t ldv;
     int n_slab;
-    kl_rule rule;
 };
 
 static void call(kc_any_fn *fn, const void *args)
 {
     const struct args *a = args;
-    ((kl__kda_again_fn *)fn)(a->to, a->S, a->e, a->lde, &a->chunk, a->v, a->ldv, a->n_slab, a->rule);
+    ((kl__kda_again_fn *)fn)(a->to, a->S, a->e, a->lde, &a->chunk, a->v, a->ldv, a->n_slab);
 }
 
 struct shape {
@@ -23,10 +22,10 @@ struct shape {
     bool with_to;
 };
 
-static struct args operands(kc *c, struct shape s, enum kc_fill decay, kl_rule rule)
+static struct args operands(kc *c, struct shape s, enum kc_fill decay)
 {
     int row = s.n_slab * KL_SLAB;
-    struct args a = {.n_slab = s.n_slab, .rule = rule, .ldv = row + s.gap, .lde = row + 2 * s.gap};
+    struct args a = {.n_slab = s.n_slab, .ldv = row + s.gap, .lde = row + 2 * s.gap};
     a.v = kc_in(c, "v", (s.n - 1) * a.ldv + row, KC_NORMAL);
     a.e = kc_out(c, "e", (s.n - 1) * a.lde + row, 2e-5);
     kc_cancels(c, 1);
@@ -42,7 +41,7 @@ static struct args operands(kc *c, struct shape s, enum kc_fill decay, kl_rule r
 /* The row of a token does not look at later tokens, not even when they are NaN. */
 static void check_later_nan(kc *c)
 {
-    struct args a = operands(c, (struct shape){17, 64, 2, 0, true}, KC_DECAY, KL_RULE_DELTA);
+    struct args a = operands(c, (struct shape){17, 64, 2, 0, true}, KC_DECAY);
     float *v = (float *)(uintptr_t)a.v;
     for (int64_t i = 0; i < a.n_slab * KL_SLAB; i++)
         v[9 * a.ldv + i] = NAN;
@@ -56,13 +55,12 @@ void check_kda_again(kc *c)
         for (int h = 0; h < N_CHUNK_HEADS; h++)
             for (int d = 0; d < 3; d++) {
                 int kind = t * 5 + h;
-                kl_rule rule = (kl_rule)((kind + d) % 4 == 3);
                 struct shape s = {chunk_tokens[t], chunk_heads[h], 1 + kind % 3, kind % 2 * 5, (kind + d) % 5 != 0};
-                struct args a = operands(c, s, decays[d], rule);
-                kc_run(c, call, &a, "n %d, K %d, %d slabs, gap %d, rule %d%s, decay %s", s.n, s.K, s.n_slab, s.gap,
-                       (int)rule, s.with_to ? "" : ", only e", kc_fill_name(decays[d]));
+                struct args a = operands(c, s, decays[d]);
+                kc_run(c, call, &a, "n %d, K %d, %d slabs, gap %d%s, decay %s", s.n, s.K, s.n_slab, s.gap,
+                       s.with_to ? "" : ", only e", kc_fill_name(decays[d]));
             }
     check_later_nan(c);
-    struct args a = operands(c, (struct shape){16, 128, 8, 0, true}, KC_DECAY, KL_RULE_DELTA);
+    struct args a = operands(c, (struct shape){16, 128, 8, 0, true}, KC_DECAY);
     kc_run_timed(c, call, &a, "n 16, K 128, V 128");
 }

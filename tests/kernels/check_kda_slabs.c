@@ -5,8 +5,8 @@
 struct args {
     float *S, *squares, *o; /* squares: of the half kernel only */
     ptrdiff_t ldo;
-    float *u;
-    ptrdiff_t ldu;
+    float *e;
+    ptrdiff_t lde;
     struct kl__kda_chunk chunk;
     const float *v;
     ptrdiff_t ldv;
@@ -17,13 +17,13 @@ struct args {
 static void call(kc_any_fn *fn, const void *args)
 {
     const struct args *a = args;
-    ((kl__kda_slabs_fn *)fn)(a->S, a->o, a->ldo, a->u, a->ldu, &a->chunk, a->v, a->ldv, a->n_slab, a->rule);
+    ((kl__kda_slabs_fn *)fn)(a->S, a->o, a->ldo, a->e, a->lde, &a->chunk, a->v, a->ldv, a->n_slab, a->rule);
 }
 
 static void call_half(kc_any_fn *fn, const void *args)
 {
     const struct args *a = args;
-    ((kl__kda_slabs_half_fn *)fn)(a->S, a->squares, a->o, a->ldo, a->u, a->ldu, &a->chunk, a->v, a->ldv, a->n_slab,
+    ((kl__kda_slabs_half_fn *)fn)(a->S, a->squares, a->o, a->ldo, a->e, a->lde, &a->chunk, a->v, a->ldv, a->n_slab,
                                   a->rule);
 }
 
@@ -64,17 +64,17 @@ static struct kl__kda_chunk chunk_of(kc *c, int n, int K, enum kc_fill decay, fl
 
 struct shape {
     int n, K, n_slab, gap;
-    bool with_o, with_u;
+    bool with_o, with_e;
     double tolerance;
 };
 
 static struct args operands(kc *c, struct shape s, enum kc_fill decay, float beta, kl_rule rule)
 {
     int row = s.n_slab * KL_SLAB;
-    struct args a = {.n_slab = s.n_slab, .rule = rule, .ldv = row + s.gap, .ldo = row + 2 * s.gap, .ldu = row + s.gap};
+    struct args a = {.n_slab = s.n_slab, .rule = rule, .ldv = row + s.gap, .ldo = row + 2 * s.gap, .lde = row + s.gap};
     a.v = kc_in(c, "v", (s.n - 1) * a.ldv + row, KC_NORMAL);
     a.o = s.with_o ? kc_out(c, "o", (s.n - 1) * a.ldo + row, s.tolerance) : NULL;
-    a.u = s.with_u ? kc_out(c, "u", (s.n - 1) * a.ldu + row, s.tolerance) : NULL;
+    a.e = s.with_e ? kc_out(c, "e", (s.n - 1) * a.lde + row, s.tolerance) : NULL;
     kc_align(c, 64);
     a.S = kc_inout(c, "S", (int64_t)row * s.K, KC_NORMAL, s.tolerance);
     a.chunk = chunk_of(c, s.n, s.K, decay, beta);
@@ -118,11 +118,11 @@ static void check_shape(kc *c, const struct kind *kind, struct shape s, enum kc_
     for (int rule = KL_RULE_DELTA; rule <= KL_RULE_ADD; rule++) {
         struct args a = operands_of(c, kind, s, decay, beta, (kl_rule)rule);
         kc_run(c, kind->call, &a, "n %d, K %d, %d slabs, gap %d, rule %d%s%s, decay %s, beta %.2g", s.n, s.K, s.n_slab,
-               s.gap, rule, s.with_o ? ", o" : "", s.with_u ? ", u" : "", kc_fill_name(decay), (double)beta);
+               s.gap, rule, s.with_o ? ", o" : "", s.with_e ? ", e" : "", kc_fill_name(decay), (double)beta);
     }
 }
 
-static const struct shape shape17 = {.n = 17, .K = 64, .n_slab = 2, .with_o = true, .with_u = true};
+static const struct shape shape17 = {.n = 17, .K = 64, .n_slab = 2, .with_o = true, .with_e = true};
 
 /* The row of a token does not look at later tokens, not even when they are NaN. */
 static void check_later_nan(kc *c, const struct kind *kind)
@@ -174,12 +174,12 @@ static void check_chunks(kc *c, const struct kind *kind)
                               .n_slab = 1 + i % 3,
                               .gap = i % 2 * 5,
                               .with_o = i % 4 != 3,
-                              .with_u = i % 3 != 1};
+                              .with_e = i % 3 != 1};
             for (size_t d = 0; d < sizeof decays / sizeof *decays; d++)
                 check_shape(c, kind, s, decays[d], -1);
         }
     for (int beta = 0; beta <= 2; beta++)
-        check_shape(c, kind, (struct shape){.n = 16, .K = 128, .n_slab = 2, .with_o = true, .with_u = true}, KC_DECAY,
+        check_shape(c, kind, (struct shape){.n = 16, .K = 128, .n_slab = 2, .with_o = true, .with_e = true}, KC_DECAY,
                     (float)beta);
     check_later_nan(c, kind);
     check_huge(c, kind);

@@ -34,7 +34,7 @@ static struct args operands(kc *c, int n, int K, int n_slab, int gap, enum kc_fi
     a.lddv = row + 3 * gap;
     const float *v = kc_in(c, "v", n * row, KC_NORMAL);
     a.d_o = kc_in(c, "d_o", (n - 1) * a.lddo + row, KC_NORMAL);
-    float *e = kc_in(c, "e", (n - 1) * a.lde + row, KC_ZERO);
+    float *e = kc_in(c, "e", (n - 1) * a.lde + row, KC_NORMAL);
     a.e = e;
     a.dv = kc_out(c, "dv", (n - 1) * a.lddv + row, 2e-5);
     a.dA = kc_out(c, "dA", n * n, 2e-5);
@@ -45,7 +45,8 @@ static struct args operands(kc *c, int n, int K, int n_slab, int gap, enum kc_fi
     a.D = kc_inout(c, "D", (int64_t)row * K, KC_NORMAL, 2e-5);
     kc_cancels(c, 1);
     a.chunk = kda_chunk(c, n, K, decay);
-    kl__kda_again_ref(NULL, S, e, a.lde, &a.chunk, v, row, n_slab, rule);
+    if (rule == KL_RULE_DELTA)
+        kl__kda_again_ref(NULL, S, e, a.lde, &a.chunk, v, row, n_slab);
     a.grad.dqd = kc_out(c, "dqd", n * ld, 2e-5);
     a.grad.dkd = kc_out(c, "dkd", n * ld, 2e-5);
     a.grad.dku = kc_out(c, "dku", n * ld, 2e-5);

@@ -27,7 +27,8 @@ struct problem {
     float *q, *k, *v, *g, *beta, *A_log, *dt_bias, *S0, *d_o, *dS;
     int64_t q_pitch, v_pitch, g_pitch; /* elements */
     uint16_t *q16, *k16, *v16, *g16, *beta16, *d_o16;
-    float *snapshots;
+    float *snapshots, *errors; /* errors NULL: not kept */
+    bool has_errors;
 };
 
 static int64_t n_gate(const struct problem *p)
@@ -129,6 +130,7 @@ static struct problem random_problem(kt_rng *r)
     p.chunk = chunks[kt_below(r, 5)];
     p.snapshot_every = kt_below(r, 3) ? 0 : (p.chunk ? p.chunk : 16) * (1 + kt_below(r, 3));
     p.scale = kt_below(r, 2) ? 0.37f : 0;
+    p.has_errors = kt_below(r, 2);
     fill_problem(r, &p);
     return p;
 }
@@ -139,10 +141,11 @@ static const char *describe(const struct problem *p)
     snprintf(text, sizeof text,
              "T %lld in %lld sequences, H %lld, HV %lld, K %lld, V %lld, gate shape %d form %d regime %d, rule %d, "
              "layout %d, l2norm %d, beta %d sigmoid %d twice %d, params %d, states %d, bf16 %d, chunk %d, "
-             "snapshots %lld",
+             "snapshots %lld, errors %d",
              (long long)p->T, (long long)p->n_seq, (long long)p->H, (long long)p->HV, (long long)p->K, (long long)p->V,
              (int)p->gate_shape, (int)p->gate, (int)p->regime, (int)p->rule, (int)p->layout, p->l2norm, p->has_beta,
-             p->sigmoid, p->twice, p->has_params, p->has_states, p->bf16, p->chunk, (long long)p->snapshot_every);
+             p->sigmoid, p->twice, p->has_params, p->has_states, p->bf16, p->chunk, (long long)p->snapshot_every,
+             p->has_errors);
     return text;
 }
 
@@ -390,6 +393,8 @@ static kl_kda_args forward_args(const struct problem *p)
         a.snapshots = state_tensor(p, p->snapshots, n);
         a.snapshot_every = p->snapshot_every;
     }
+    if (p->errors)
+        a.e = kl_view3(p->errors, KL_F32, p->T, p->HV, p->V);
     return a;
 }
 
@@ -475,13 +480,13 @@ static void compare(const struct problem *p, const char *level, const kl_kda_bwd
     }
 }
 
-static void keep_snapshots(struct problem *p)
+/* What a forward that is followed by a backward writes. */
+static void keep(struct problem *p)
 {
-    if (!p->snapshot_every)
-        return;
     int64_t n = 0;
-    for (int64_t s = 0; s < p->n_seq; s++)
+    for (int64_t s = 0; p->snapshot_every && s < p->n_seq; s++)
         n += (p->cu[s + 1] - p->cu[s]) / p->snapshot_every;
+    p->errors = p->has_errors ? kt_floats(p->T * p->HV * p->V) : NULL;
     p->snapshots = kt_floats(n * p->HV * p->K * p->V);
     run_forward(p, kt_backend("ref", 1), kt_floats(p->T * p->HV * p->V), NULL);
 }
@@ -502,7 +507,7 @@ static void matches_the_recurrent_adjoint(void **state)
     for (int i = 0; i < 150; i++) {
         kt_rng r = {1000 + (uint64_t)i};
         struct problem p = random_problem(&r);
-        keep_snapshots(&p);
+        keep(&p);
         struct gradients want = adjoint(&p);
         for (int l = 0; kt_level(l); l++) {
             kl_kda_bwd_args b = backward_args(&p);

@@ -298,8 +298,8 @@ static void packed_is_separate(void **state)
     }
 }
 
-/* The forward's snapshots save the recomputation and change nothing but rounding. */
-static void snapshots_save_recomputing(void **state)
+/* The forward's snapshots and errors save the recomputation and change nothing but rounding. */
+static void what_was_kept_saves_recomputing(void **state)
 {
     (void)state;
     for (int l = 0; kt_level(l); l++)
@@ -311,9 +311,16 @@ static void snapshots_save_recomputing(void **state)
             ref64_kda_grads want = ref64_kda_bwd(&b);
             a.path = KL_PATH_CHUNK;
             a.snapshot_every = every;
-            b.fwd = kda_run(be, a);
-            kl_kda_bwd_args got = run(be, b);
-            expect64(kt_level(l), &got, &want, 5e-6);
+            kl_kda_args kept = kda_run(be, a);
+            for (int which = 0; which < 4; which++) {
+                b.fwd = kept;
+                if (which & 1)
+                    b.fwd.snapshots = (kl_tensor){0};
+                if (which & 2)
+                    b.fwd.e = (kl_tensor){0};
+                kl_kda_bwd_args got = run(be, b);
+                expect64(kt_level(l), &got, &want, 5e-6);
+            }
             kt_free_all();
         }
 }
@@ -357,7 +364,7 @@ int main(void)
         cmocka_unit_test(gradients_flow_backwards_only),
         cmocka_unit_test(a_nan_stays_in_its_head),
         cmocka_unit_test(packed_is_separate),
-        cmocka_unit_test(snapshots_save_recomputing),
+        cmocka_unit_test(what_was_kept_saves_recomputing),
         cmocka_unit_test(large_states_are_recomputed),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

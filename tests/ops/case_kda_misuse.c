@@ -41,9 +41,10 @@ static void make_kda(struct call *c, kt_rng *r)
     a->state_out = room(4, N_SEQ, HV, K, V);
     a->snapshot_every = 16;
     a->snapshots = room(4, 1, HV, K, V); /* sequences of 3 and 17 tokens */
+    a->e = room(3, T, HV, V, 0);
     kl_kda_bwd_args *b = &c->kda_bwd;
     *b = (kl_kda_bwd_args){.fwd = *a};
-    b->fwd.o = b->fwd.state_out = b->fwd.snapshots = (kl_tensor){0};
+    b->fwd.o = b->fwd.state_out = b->fwd.snapshots = b->fwd.e = (kl_tensor){0};
     b->d_o = kl_view3(kt_normals(r, T * HV * V, 1), KL_F32, T, HV, V);
     b->d_state_out = kda_states(r, a, N_SEQ);
     b->d_q = room(3, T, H, K, 0);
@@ -143,7 +144,7 @@ static kl_status run_kda(struct call *c, kl_error *err)
 
 static kl_tensor kda_output(const struct call *c, int i)
 {
-    const kl_tensor all[] = {c->kda.o, c->kda.state_out, c->kda.snapshots, {0}};
+    const kl_tensor all[] = {c->kda.o, c->kda.state_out, c->kda.snapshots, c->kda.e, {0}};
     return all[i];
 }
 
@@ -197,6 +198,10 @@ static void snapshots_odd(struct call *c) { c->kda.snapshot_every = 24; }
 static void snapshots_negative(struct call *c) { c->kda.snapshot_every = -16; }
 static void snapshots_many(struct call *c) { c->kda.snapshots.dim[0] = 2; }
 static void snapshots_recurrent(struct call *c) { c->kda.path = KL_PATH_RECURRENT; }
+static void e_narrow(struct call *c) { c->kda.e.dim[2] = V - 1; }
+static void e_bf16(struct call *c) { c->kda.e.dtype = KL_BF16; }
+static void e_recurrent(struct call *c) { c->kda.path = KL_PATH_RECURRENT, c->kda.snapshots = (kl_tensor){0}; }
+static void e_on_o(struct call *c) { c->kda.e.data = c->kda.o.data; }
 static void cu_first(struct call *c) { c->cu[0] = 1; }
 static void cu_descends(struct call *c) { c->cu[1] = -1; }
 static void cu_beyond(struct call *c) { c->cu[1] = T + 1; }
@@ -263,6 +268,10 @@ static void kda_refuses(void **state)
         {snapshots_negative, KL_ERR_ARGUMENT, {"snapshot_every is -16", "multiple of", "chunk 16"}},
         {snapshots_many, KL_ERR_SHAPE, {"snapshots is [2][4][6][5]", "[1][4][6][5]"}},
         {snapshots_recurrent, KL_ERR_ARGUMENT, {"snapshots", "recurrent"}},
+        {e_narrow, KL_ERR_SHAPE, {"e is [20][4][4]", "[20][4][5]"}},
+        {e_bf16, KL_ERR_DTYPE, {"e is bf16", "f32"}},
+        {e_recurrent, KL_ERR_ARGUMENT, {"e is asked for", "recurrent"}},
+        {e_on_o, KL_ERR_OVERLAP, {"overlaps", "separate"}},
         {cu_first, KL_ERR_ARGUMENT, {"cu_seqlens[0] is 1", "ascending offsets from 0 to 20"}},
         {cu_descends, KL_ERR_ARGUMENT, {"cu_seqlens[1] is -1", "ascending offsets from 0 to 20"}},
         {cu_beyond, KL_ERR_ARGUMENT, {"cu_seqlens[1] is 21", "ascending offsets from 0 to 20"}},

@@ -130,6 +130,8 @@ static void forward(kt_rng *r, const kl_backend *be, kl_kda_args a, int call)
     describe(what, sizeof what, call, be, &a);
     if (a.snapshot_every)
         a.snapshots = pitched_output(r, states_like(&a, n_snapshot(&a)), KL_F32);
+    if (a.path != KL_PATH_RECURRENT && coin(r))
+        a.e = pitched_output(r, a.v, KL_F32);
     ref64_outputs want = ref64_kda(&a);
     a.o = pitched_output(r, a.v, coin(r) ? KL_F32 : KL_BF16);
     if (coin(r))
@@ -142,6 +144,7 @@ static void forward(kt_rng *r, const kl_backend *be, kl_kda_args a, int call)
     kda_expect64(what, &a, want, a.operands == KL_OPERANDS_BF16 ? 2e-2 : 2e-6);
     pitched_check(what, a.o);
     pitched_check(what, a.snapshots);
+    pitched_check(what, a.e);
     if (a.state_out.data != a.state_in.data)
         pitched_check(what, a.state_out);
 }

@@ -215,9 +215,11 @@ kl_kda_args kda_run(const kl_backend *be, kl_kda_args a)
     a.o.dtype = KL_F32;
     a.o.data = kt_floats(ref64_count(a.v));
     a.state_out = empty_states(&a, kl__n_seq(a.cu_seqlens, a.n_seq));
-    a.snapshots = (kl_tensor){0};
-    if (a.snapshot_every > 0 && a.path != KL_PATH_RECURRENT)
+    a.snapshots = a.e = (kl_tensor){0};
+    if (a.snapshot_every > 0 && a.path != KL_PATH_RECURRENT) {
         a.snapshots = empty_states(&a, n_snapshot(&a));
+        a.e = kl_view3(kt_floats(ref64_count(a.v)), KL_F32, a.v.dim[0], a.v.dim[1], a.v.dim[2]);
+    }
     a.work = kt_work(kl_kda_workspace(be, &a));
     KT_OK(kl_kda(be, &a, KT_ERR));
     return a;
@@ -233,6 +235,9 @@ void kda_expect64(const char *what, const kl_kda_args *a, ref64_outputs want, do
     snprintf(text, sizeof text, "%s: snapshots", what);
     if (want.snapshots)
         ref64_expect(text, a->snapshots, want.snapshots, tolerance);
+    snprintf(text, sizeof text, "%s: e", what);
+    if (kl__present(a->e))
+        ref64_expect(text, a->e, want.e, tolerance);
 }
 
 bool kda_variant_at(int i, kda_variant *v)

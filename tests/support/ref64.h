@@ -12,6 +12,7 @@ int64_t ref64_count(kl_tensor t);
 
 typedef struct ref64_outputs {
     double *o, *state_out, *snapshots; /* snapshots only when the call has them */
+    double *e;                         /* of KDA only */
 } ref64_outputs;
 
 ref64_outputs ref64_kda(const kl_kda_args *a);

@@ -162,11 +162,13 @@ static void load_value(const struct call *c, double *v, kl_tensor from, int64_t 
 ref64_outputs ref64_kda(const kl_kda_args *a)
 {
     struct call c = call_of(a);
-    ref64_outputs out = {.o = doubles(c.T * c.HV * c.V), .state_out = doubles(c.n_seq * c.HV * c.K * c.V)};
+    ref64_outputs out = {.o = doubles(c.T * c.HV * c.V),
+                         .state_out = doubles(c.n_seq * c.HV * c.K * c.V),
+                         .e = doubles(c.T * c.HV * c.V)};
     if (a->snapshots.n_dim)
         out.snapshots = doubles(ref64_count(a->snapshots));
     struct token x = token_of(&c);
-    double *S = doubles(c.K * c.V), *v = doubles(c.V), *e = doubles(c.V);
+    double *S = doubles(c.K * c.V), *v = doubles(c.V);
     int64_t taken = 0;
     for (int64_t n = 0; n < c.n_seq; n++) {
         int64_t start = kl__seq_start(a->cu_seqlens, n, c.T), end = kl__seq_start(a->cu_seqlens, n + 1, c.T);
@@ -175,7 +177,7 @@ ref64_outputs ref64_kda(const kl_kda_args *a)
             for (int64_t t = start; t < end; t++) {
                 load_token(&x, &c, t, j);
                 load_value(&c, v, a->v, t, j);
-                step(&c, &x, v, S, e, out.o + (t * c.HV + j) * c.V);
+                step(&c, &x, v, S, out.e + (t * c.HV + j) * c.V, out.o + (t * c.HV + j) * c.V);
                 if (out.snapshots && (t + 1 - start) % a->snapshot_every == 0)
                     store_state(&c, out.snapshots, S, taken + (t + 1 - start) / a->snapshot_every - 1, j);
             }

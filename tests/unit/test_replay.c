@@ -14,6 +14,8 @@ struct log {
     int64_t prepared[KL__REPLAY_BLOCK]; /* first token of the chunk in each place of the block */
     bool has_next;
     struct kl__replay_chunk next; /* what was said to come */
+    struct kl__replay_chunk later[KL__REPLAY_BLOCK]; /* what was said to come in the block after this one */
+    int n_later, n_told;
 };
 
 static float sum_before(int head, int64_t t)
@@ -44,6 +46,9 @@ static void load(void *ctx, int head, float *state, int64_t t)
 static void run_again(struct log *log, float *state, const float *before, const struct kl__replay_chunk *c)
 {
     log->n_again++;
+    log->n_told += c->told;
+    if (c->told)
+        assert_true(log->later[c->i].head == c->head && log->later[c->i].t == c->t && log->later[c->i].n == c->n);
     assert_in_range(c->i, 0, log->plan.block - 1);
     assert_true(c->i == 0 || log->owner == c->head);
     log->owner = c->head;
@@ -65,7 +70,7 @@ static void run_backward(struct log *log, const float *before, const struct kl__
 }
 
 static void chunk(void *ctx, float *state, const float *before, const struct kl__replay_chunk *c,
-                  const struct kl__replay_chunk *next)
+                  const struct kl__replay_chunk *next, const struct kl__replay_chunk *later)
 {
     struct log *log = ctx;
     assert_in_range(c->head, 0, log->n_head - 1);
@@ -75,6 +80,11 @@ static void chunk(void *ctx, float *state, const float *before, const struct kl_
     log->has_next = next != NULL;
     if (next)
         log->next = *next;
+    if (later) {
+        assert_true(c->what == KL__REPLAY_BACKWARD && later->what == KL__REPLAY_AGAIN && later->i == c->i);
+        log->later[later->i] = *later;
+        log->n_later++;
+    }
     if (c->what == KL__REPLAY_FORWARD) {
         log->n_forward++;
         assert_state(state, c->head, c->t);
@@ -100,6 +110,7 @@ static struct log walk(struct kl__replay_plan plan, int n_head, int64_t n_token)
         log.next_end[h] = n_token;
     kl__replay(&plan, &m, &steps, &log, n_head, n_token);
     assert_false(log.has_next);
+    assert_int_equal(log.n_later, log.n_told);
     for (int h = 0; h < n_head; h++)
         assert_int_equal(log.next_end[h], 0);
     kt_check_all();

@@ -44,12 +44,12 @@ typedef void kl__kda_prep_fn(struct kl__kda_chunk *c, const float *q, ptrdiff_t 
                              const float *alpha, float scale);
 
 /** Runs the chunk on `n_slab` consecutive slabs S [n_slab][K][KL_SLAB], in place:
- *      u_r = beta_r (v_r - S^T kd_r - sum_{i<r} A_ri u_i)      (rule ADD: u_r = beta_r v_r)
+ *      e_r = v_r - S^T kd_r - sum_{i<r} A_ri u_i,   u_r = beta_r e_r      (rule ADD: e_r = v_r)
  *      o_r = S^T qd_r + sum_{i<=r} P_ri u_i
  *      S  <- diag(gamma) S + sum_i ku_i u_i^T
  *  v [n] rows of n_slab * KL_SLAB values, ldv apart; o likewise, or NULL when only the state is wanted;
- *  u [n] rows, ldu apart, or NULL: receives u.  A token's row depends on no later token, NaN or not. */
-typedef void kl__kda_slabs_fn(float *S, float *o, ptrdiff_t ldo, float *u, ptrdiff_t ldu,
+ *  e [n] rows, lde apart, or NULL: receives e.  A token's row depends on no later token, NaN or not. */
+typedef void kl__kda_slabs_fn(float *S, float *o, ptrdiff_t ldo, float *e, ptrdiff_t lde,
                               const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule);
 
 /** The same with the operands of the three products with the state (kd, qd, ku, u, S) rounded to 16 bits: bf16, or
@@ -58,7 +58,7 @@ typedef void kl__kda_slabs_fn(float *S, float *o, ptrdiff_t ldo, float *u, ptrdi
  *  squares [n_slab * KL_SLAB] goes along with the state: the squares of the columns' norms, or a negative number in the
  *  first column of every two slabs, where they are not known yet; what comes back is a function of the S that comes
  *  back. */
-typedef void kl__kda_slabs_half_fn(float *S, float *squares, float *o, ptrdiff_t ldo, float *u, ptrdiff_t ldu,
+typedef void kl__kda_slabs_half_fn(float *S, float *squares, float *o, ptrdiff_t ldo, float *e, ptrdiff_t lde,
                                    const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv, int n_slab,
                                    kl_rule rule);
 

@@ -6,12 +6,16 @@
 
 #include "cpu/kernels/slots_kda.h"
 
-/** What of kl__kda_slabs_fn the backward wants again, from the state before the chunk to the one after it:
- *      e_r = v_r - S^T kd_r - sum_{i<r} A_ri u_i  (rule ADD: v_r),  u_r = beta_r e_r;   to = diag(gamma) S + sum_i ku_i
- *      u_i^T
+/** What of kl__kda_slabs_fn (KL_RULE_DELTA) the backward wants again, from the state before the chunk to that after it:
+ *      e_r = v_r - S^T kd_r - sum_{i<r} A_ri u_i,   u_r = beta_r e_r;   to = diag(gamma) S + sum_i ku_i u_i^T
  *  to, S [n_slab][K][KL_SLAB] do not overlap; to NULL: only e is wanted, [n] rows lde apart.  The rest as there. */
 typedef void kl__kda_again_fn(float *to, const float *S, float *e, ptrdiff_t lde, const struct kl__kda_chunk *c,
-                              const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule);
+                              const float *v, ptrdiff_t ldv, int n_slab);
+
+/** The state alone, where e is known: to = diag(gamma) S + sum_i ku_i (beta_i e_i)^T.  e [n] rows of n_slab * KL_SLAB
+ *  values, lde apart.  to may be S, and overlaps it in no other way. */
+typedef void kl__kda_write_fn(float *to, const float *S, const struct kl__kda_chunk *c, const float *e, ptrdiff_t lde,
+                              int n_slab);
 
 /** Adjoints of a chunk; dx is the adjoint of x.  u_r = beta_r e_r is what the tokens write. */
 struct kl__kda_chunk_bwd {
@@ -34,7 +38,7 @@ static inline size_t kl__kda_bwd_scratch(int n, ptrdiff_t ld, int n_slab)
 }
 
 /** Backward of kl__kda_slabs_fn for all slabs of a head: S [n_slab][K][KL_SLAB] is the state before the chunk, e what
- *  kl__kda_again_fn gives, D the adjoint of the state after it, and on return that of the state before it.
+ *  kl__kda_slabs_fn gives, D the adjoint of the state after it, and on return that of the state before it.
  *      du_i = D^T ku_i + sum_{r>=i} P_ri do_r - sum_{r>i} beta_r A_ri du_r          (rule ADD: without the last sum)
  *      dv_i = beta_i du_i,    dbeta_i = du_i . e_i
  *      D   <- diag(gamma) D + sum_r (qd_r do_r^T - kd_r dv_r^T)                     (rule ADD: without kd)

@@ -4,13 +4,11 @@
 #include <math.h>
 #include <string.h>
 
-/* What u_r = beta_r e_r is made of, of one column. */
-static float write_error(int r, const float *s, const struct kl__kda_chunk *c, const float *e, ptrdiff_t lde,
-                         const float *v, ptrdiff_t ldv, kl_rule rule)
+/* The error of token r, of one column. */
+static float error_of(int r, const float *s, const struct kl__kda_chunk *c, const float *e, ptrdiff_t lde,
+                      const float *v, ptrdiff_t ldv)
 {
     float sum = v[r * ldv];
-    if (rule == KL_RULE_ADD)
-        return sum;
     for (int j = 0; j < c->K; j++)
         sum -= c->kd[r * c->ld + j] * s[j * KL_SLAB];
     for (int i = 0; i < r; i++)
@@ -19,13 +17,23 @@ static float write_error(int r, const float *s, const struct kl__kda_chunk *c, c
 }
 
 void kl__kda_again_ref(float *to, const float *S, float *e, ptrdiff_t lde, const struct kl__kda_chunk *c,
-                       const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule)
+                       const float *v, ptrdiff_t ldv, int n_slab)
 {
     for (int column = 0; column < n_slab * KL_SLAB; column++) {
         ptrdiff_t element = (ptrdiff_t)(column / KL_SLAB) * c->K * KL_SLAB + column % KL_SLAB;
         for (int r = 0; r < c->n; r++)
-            e[r * lde + column] = write_error(r, S + element, c, e + column, lde, v + column, ldv, rule);
-        for (int j = 0; to && j < c->K; j++) {
+            e[r * lde + column] = error_of(r, S + element, c, e + column, lde, v + column, ldv);
+    }
+    if (to)
+        kl__kda_write_ref(to, S, c, e, lde, n_slab);
+}
+
+void kl__kda_write_ref(float *to, const float *S, const struct kl__kda_chunk *c, const float *e, ptrdiff_t lde,
+                       int n_slab)
+{
+    for (int column = 0; column < n_slab * KL_SLAB; column++) {
+        ptrdiff_t element = (ptrdiff_t)(column / KL_SLAB) * c->K * KL_SLAB + column % KL_SLAB;
+        for (int j = 0; j < c->K; j++) {
             float sum = c->gamma[j] * S[element + j * KL_SLAB];
             for (int i = 0; i < c->n; i++)
                 sum += c->ku[i * c->ld + j] * (c->beta[i] * e[i * lde + column]);

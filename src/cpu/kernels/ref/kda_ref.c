@@ -33,29 +33,29 @@ void kl__kda_prep_ref(struct kl__kda_chunk *c, const float *q, ptrdiff_t ldq, co
     }
 }
 
-/* u_r = beta_r (v_r - S^T kd_r - sum_{i<r} A_ri u_i) of one column; s[i] is S[i * KL_SLAB]. */
-static void pseudo_values(float *u, const float *s, const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv,
-                          kl_rule rule)
+/* e_r = v_r - S^T kd_r - sum_{i<r} A_ri u_i and u_r = beta_r e_r of one column; s[i] is S[i * KL_SLAB]. */
+static void pseudo_values(float *u, float *e, const float *s, const struct kl__kda_chunk *c, const float *v,
+                          ptrdiff_t ldv, kl_rule rule)
 {
     for (int r = 0; r < c->n; r++) {
-        float e = v[r * ldv];
+        e[r] = v[r * ldv];
         if (rule == KL_RULE_DELTA) {
             for (int j = 0; j < c->K; j++)
-                e -= c->kd[r * c->ld + j] * s[j * KL_SLAB];
+                e[r] -= c->kd[r * c->ld + j] * s[j * KL_SLAB];
             for (int i = 0; i < r; i++)
-                e -= c->A[r * KL_CHUNK_MAX + i] * u[i];
+                e[r] -= c->A[r * KL_CHUNK_MAX + i] * u[i];
         }
-        u[r] = c->beta[r] * e;
+        u[r] = c->beta[r] * e[r];
     }
 }
 
-void kl__kda_slabs_ref(float *S, float *o, ptrdiff_t ldo, float *u_out, ptrdiff_t ldu, const struct kl__kda_chunk *c,
+void kl__kda_slabs_ref(float *S, float *o, ptrdiff_t ldo, float *e_out, ptrdiff_t lde, const struct kl__kda_chunk *c,
                        const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule)
 {
-    float u[KL_CHUNK_MAX];
+    float u[KL_CHUNK_MAX], e[KL_CHUNK_MAX];
     for (int column = 0; column < n_slab * KL_SLAB; column++) {
         float *s = S + (ptrdiff_t)(column / KL_SLAB) * c->K * KL_SLAB + column % KL_SLAB;
-        pseudo_values(u, s, c, v + column, ldv, rule);
+        pseudo_values(u, e, s, c, v + column, ldv, rule);
         for (int r = 0; o && r < c->n; r++) {
             float sum = 0;
             for (int j = 0; j < c->K; j++)
@@ -64,8 +64,8 @@ void kl__kda_slabs_ref(float *S, float *o, ptrdiff_t ldo, float *u_out, ptrdiff_
                 sum += c->P[r * KL_CHUNK_MAX + i] * u[i];
             o[r * ldo + column] = sum;
         }
-        for (int r = 0; u_out && r < c->n; r++)
-            u_out[r * ldu + column] = u[r];
+        for (int r = 0; e_out && r < c->n; r++)
+            e_out[r * lde + column] = e[r];
         for (int j = 0; j < c->K; j++) {
             float sum = c->gamma[j] * s[j * KL_SLAB];
             for (int i = 0; i < c->n; i++)
@@ -76,10 +76,10 @@ void kl__kda_slabs_ref(float *S, float *o, ptrdiff_t ldo, float *u_out, ptrdiff_
 }
 
 /* Nothing is rounded here: what a variant loses shows. */
-void kl__kda_slabs_half_ref(float *S, float *squares, float *o, ptrdiff_t ldo, float *u_out, ptrdiff_t ldu,
+void kl__kda_slabs_half_ref(float *S, float *squares, float *o, ptrdiff_t ldo, float *e, ptrdiff_t lde,
                             const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule)
 {
-    kl__kda_slabs_ref(S, o, ldo, u_out, ldu, c, v, ldv, n_slab, rule);
+    kl__kda_slabs_ref(S, o, ldo, e, lde, c, v, ldv, n_slab, rule);
     for (int column = 0; column < n_slab * KL_SLAB; column++) {
         const float *s = S + (ptrdiff_t)(column / KL_SLAB) * c->K * KL_SLAB + column % KL_SLAB;
         squares[column] = 0;

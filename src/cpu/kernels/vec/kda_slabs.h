@@ -1,5 +1,5 @@
-/* One chunk on the slabs of a state.  Everything is a matrix product with a small tile of accumulators in registers:
- * KL_TILE rows (tokens) by two vectors of value columns, or WIDE channels by the vectors of one slab.
+/* One chunk on the slabs of a state, forwards.  Everything is a matrix product with a small tile of accumulators in
+ * registers: KL_TILE rows (tokens) by two vectors of value columns, or WIDE channels by the vectors of one slab.
  *
  *     u    tile of tokens: v - kd S - A u(earlier tiles), then the triangle of the tile itself, in registers
  *     o    tile of tokens: qd S + P u
@@ -9,16 +9,16 @@
  * row never multiplies a later token's, not even by zero, so NaN travels forward only. */
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/vec/kda_solve.h"
+#include "cpu/kernels/vec/wide.h"
 
-enum {
-    VECS = KL_SLAB / KL_LANES,            /* vectors of a slab */
-    WIDE = KL_LANES == 16 ? 16 : KL_TILE, /* channels of a tile over them */
+/* What a call wants; NULL: not wanted.  The new state `to` may be the old one. */
+struct wanted {
+    float *to, *o, *e;
+    ptrdiff_t ldo, lde;
 };
 
-typedef float columns_t[2 * KL_LANES]; /* one token's values in a group of columns */
-
-INLINE void pseudo_values(columns_t *u, const float *S, const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv,
-                          kl_rule rule, int n_vec)
+INLINE void pseudo_values(columns_t *u, const struct wanted *w, const float *S, const struct kl__kda_chunk *c,
+                          const float *v, ptrdiff_t ldv, kl_rule rule, int n_vec)
 {
     for (int t0 = 0; t0 < c->n; t0 += KL_TILE) {
         vf acc[KL_TILE][2];
@@ -27,7 +27,7 @@ INLINE void pseudo_values(columns_t *u, const float *S, const struct kl__kda_chu
             add_state(acc, c->kd + t0 * c->ld, c->ld, S, c->K, c->ahead, n_vec);
             add_pairs(acc, c->A + t0 * KL_CHUNK_MAX, (const columns_t *)u, t0, n_vec);
         }
-        solve_tile(acc, c, v, ldv, t0, rule, n_vec);
+        solve_tile(acc, w->e, w->lde, c, v, ldv, t0, rule, n_vec);
         store_rows(u[t0], 2 * KL_LANES, acc, KL_TILE, n_vec);
     }
 }
@@ -45,70 +45,74 @@ INLINE void outputs(float *o, ptrdiff_t ldo, const float *S, const struct kl__kd
     }
 }
 
-/* S[i] <- gamma[i] S[i] + sum_t ku[t][i] u[t] for `rows` channels of a slab from i on. */
-INLINE void update_channels(float *S, const struct kl__kda_chunk *c, const columns_t *u, int i, int rows)
+INLINE void write_tokens(float *to, const float *S, const struct kl__kda_chunk *c, const columns_t *u, int n_vec)
 {
-    vf acc[WIDE][VECS];
-    const float *ku = c->ku + i;
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; r++)
-        for (int j = 0; j < VECS; j++)
-            acc[r][j] = vset(c->gamma[i + r]) * vload(S + (i + r) * KL_SLAB + j * KL_LANES);
-#pragma GCC unroll 2
-    for (int t = 0; t < c->n; t++)
-#pragma GCC unroll 16
-        for (int r = 0; r < rows; r++) {
-            vf f = vset(ku[t * c->ld + r]);
-#pragma GCC unroll 2
-            for (int j = 0; j < VECS; j++)
-                acc[r][j] += f * vload(u[t] + j * KL_LANES);
-        }
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; r++)
-        for (int j = 0; j < VECS; j++)
-            vstore(S + (i + r) * KL_SLAB + j * KL_LANES, acc[r][j]);
+    const struct writes w = {c->ku, u};
+    update_group(to, S, c->K, c->gamma, &w, 1, c->n, c->ld, c->ahead, n_vec);
 }
 
-INLINE void update_state(float *S, const struct kl__kda_chunk *c, const columns_t *u, int n_vec)
-{
-    for (int j = 0; j < n_vec; j += VECS) {
-        float *slab = S + column_offset(c->K, j);
-        const columns_t *own = (const columns_t *)(u[0] + j * KL_LANES);
-        int i = 0;
-        for (; i + WIDE <= c->K; i += WIDE)
-            update_channels(slab, c, own, i, WIDE);
-        for (; i < c->K; i++)
-            update_channels(slab, c, own, i, 1);
-    }
-}
-
-/* n_vec vectors of columns from the first of S, v, o, u_out on. */
-INLINE void run_group(float *S, float *o, ptrdiff_t ldo, float *u_out, ptrdiff_t ldu, const struct kl__kda_chunk *c,
-                      const float *v, ptrdiff_t ldv, kl_rule rule, int n_vec)
+/* n_vec vectors of columns from the first of S, v and what is wanted on. */
+INLINE void run_group(const struct wanted *w, const float *S, const struct kl__kda_chunk *c, const float *v,
+                      ptrdiff_t ldv, kl_rule rule, int n_vec)
 {
     _Alignas(64) columns_t u[KL_CHUNK_MAX];
-    pseudo_values(u, S, c, v, ldv, rule, n_vec);
-    if (o)
-        outputs(o, ldo, S, c, (const columns_t *)u, n_vec);
-    for (int r = 0; u_out && r < c->n; r++)
-        for (int j = 0; j < n_vec; j++)
-            vstore(u_out + r * ldu + j * KL_LANES, vload(u[r] + j * KL_LANES));
-    update_state(S, c, (const columns_t *)u, n_vec);
+    pseudo_values(u, w, S, c, v, ldv, rule, n_vec);
+    if (w->o)
+        outputs(w->o, w->ldo, S, c, (const columns_t *)u, n_vec);
+    if (w->to)
+        write_tokens(w->to, S, c, (const columns_t *)u, n_vec);
 }
 
-void KL_VARIANT(kda_slabs)(float *S, float *o, ptrdiff_t ldo, float *u, ptrdiff_t ldu, const struct kl__kda_chunk *c,
-                           const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule)
+INLINE struct wanted from_column(struct wanted w, ptrdiff_t at, int K)
 {
-    int n_column = n_slab * KL_SLAB, at = 0;
+    return (struct wanted){w.to ? w.to + at * K : NULL, w.o ? w.o + at : NULL, w.e ? w.e + at : NULL, w.ldo, w.lde};
+}
+
+static void run(struct wanted all, const float *S, const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv,
+                int n_slab, kl_rule rule)
+{
+    ptrdiff_t n_column = (ptrdiff_t)n_slab * KL_SLAB, at = 0;
     for (; at + 2 * KL_LANES <= n_column; at += 2 * KL_LANES) {
-        float *s = S + (ptrdiff_t)(at / KL_SLAB) * c->K * KL_SLAB;
+        struct wanted w = from_column(all, at, c->K);
         if (rule == KL_RULE_DELTA)
-            run_group(s, o ? o + at : NULL, ldo, u ? u + at : NULL, ldu, c, v + at, ldv, KL_RULE_DELTA, 2);
+            run_group(&w, S + at * c->K, c, v + at, ldv, KL_RULE_DELTA, 2);
         else
-            run_group(s, o ? o + at : NULL, ldo, u ? u + at : NULL, ldu, c, v + at, ldv, KL_RULE_ADD, 2);
+            run_group(&w, S + at * c->K, c, v + at, ldv, KL_RULE_ADD, 2);
     }
     if (at < n_column) { /* an odd slab, where a vector is as wide as one */
-        float *s = S + (ptrdiff_t)(at / KL_SLAB) * c->K * KL_SLAB;
-        run_group(s, o ? o + at : NULL, ldo, u ? u + at : NULL, ldu, c, v + at, ldv, rule, 1);
+        struct wanted w = from_column(all, at, c->K);
+        run_group(&w, S + at * c->K, c, v + at, ldv, rule, 1);
     }
+}
+
+void KL_VARIANT(kda_slabs)(float *S, float *o, ptrdiff_t ldo, float *e, ptrdiff_t lde, const struct kl__kda_chunk *c,
+                           const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule)
+{
+    run((struct wanted){S, o, e, ldo, lde}, S, c, v, ldv, n_slab, rule);
+}
+
+void KL_VARIANT(kda_again)(float *to, const float *S, float *e, ptrdiff_t lde, const struct kl__kda_chunk *c,
+                           const float *v, ptrdiff_t ldv, int n_slab)
+{
+    run((struct wanted){.to = to, .e = e, .lde = lde}, S, c, v, ldv, n_slab, KL_RULE_DELTA);
+}
+
+INLINE void write_group(float *to, const float *S, const struct kl__kda_chunk *c, const float *e, ptrdiff_t lde,
+                        int n_vec)
+{
+    _Alignas(64) columns_t u[KL_CHUNK_MAX];
+    for (int r = 0; r < c->n; r++)
+        for (int j = 0; j < n_vec; j++)
+            vstore(u[r] + j * KL_LANES, c->beta[r] * vload(e + r * lde + j * KL_LANES));
+    write_tokens(to, S, c, (const columns_t *)u, n_vec);
+}
+
+void KL_VARIANT(kda_write)(float *to, const float *S, const struct kl__kda_chunk *c, const float *e, ptrdiff_t lde,
+                           int n_slab)
+{
+    ptrdiff_t n_column = (ptrdiff_t)n_slab * KL_SLAB, at = 0;
+    for (; at + 2 * KL_LANES <= n_column; at += 2 * KL_LANES)
+        write_group(to + at * c->K, S + at * c->K, c, e + at, lde, 2);
+    if (at < n_column)
+        write_group(to + at * c->K, S + at * c->K, c, e + at, lde, 1);
 }

@@ -9,8 +9,8 @@
  * uses have. */
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/vec/pairs.h"
-#include "cpu/kernels/vec/tile.h"
 #include "cpu/kernels/vec/turn.h"
+#include "cpu/kernels/vec/wide.h"
 
 enum { PANEL = 2 * KL_BLOCK }; /* tokens of d_o and as many of -dv, side by side */
 
@@ -192,39 +192,18 @@ INLINE void add_later_token(vf acc[KL_TILE][2], const struct kl__kda_chunk *c, i
     }
 }
 
-/* Channels `first` to before `end`: acc[r] += sum_i ku[r][i] D[i];  dgamma_i += D_i . S_i, lane by lane. */
-INLINE void add_channels_times_adjoint(vf acc[KL_TILE][2], const float *ku, ptrdiff_t ld, const float *D,
-                                       const float *S, float *dgamma, ptrdiff_t second, int first, int end, int n_vec)
+/* dgamma_i += D_i . S_i, lane by lane. */
+INLINE void add_dgamma(float *dgamma, const float *D, const float *S, int K, int n_vec)
 {
-    for (int i = first; i < end; i++) {
-        ptrdiff_t at = (ptrdiff_t)i * KL_SLAB;
-        vf x0 = vload(D + at), x1 = vload(D + at + second), sum = vload(dgamma + i * KL_LANES);
-        sum += x0 * vload(S + at);
+    ptrdiff_t second = column_offset(K, n_vec - 1);
+#pragma GCC unroll 4
+    for (int i = 0; i < K; i++) {
+        const float *d = D + (ptrdiff_t)i * KL_SLAB, *s = S + (ptrdiff_t)i * KL_SLAB;
+        vf sum = vload(dgamma + i * KL_LANES) + vload(d) * vload(s);
         if (n_vec == 2)
-            sum += x1 * vload(S + at + second);
+            sum += vload(d + second) * vload(s + second);
         vstore(dgamma + i * KL_LANES, sum);
-#pragma GCC unroll 8
-        for (int r = 0; r < KL_TILE; r++) {
-            vf f = vset(ku[r * ld + i]);
-            acc[r][0] += f * x0;
-            if (n_vec == 2)
-                acc[r][1] += f * x1;
-        }
     }
-}
-
-/* As add_state, with the group's part of dgamma. */
-INLINE void add_adjoint(vf acc[KL_TILE][2], const struct kl__kda_chunk *c, const float *D, const float *S,
-                        float *dgamma, int n_vec)
-{
-    const float *ku = c->ku;
-    ptrdiff_t ld = c->ld, second = column_offset(c->K, n_vec - 1);
-    int i = 0, K = c->K;
-    for (; i + FETCH_EVERY <= K; i += FETCH_EVERY) {
-        kl__fetch_some(c->ahead);
-        add_channels_times_adjoint(acc, ku, ld, D, S, dgamma, second, i, i + FETCH_EVERY, n_vec);
-    }
-    add_channels_times_adjoint(acc, ku, ld, D, S, dgamma, second, i, K, n_vec);
 }
 
 /* A group of columns from `at` on: the tokens' rows in it. */
@@ -259,12 +238,11 @@ INLINE void finish_tile(vf acc[KL_TILE][2], const struct group *g, const struct 
 INLINE void value_columns(const struct group *g, float *dgamma, const float *D, const float *S,
                           const struct kl__kda_chunk *c, kl_rule rule, int n_vec)
 {
+    add_dgamma(dgamma, D, S, c->K, n_vec);
     for (int t0 = (c->n - 1) / KL_TILE * KL_TILE; t0 >= 0; t0 -= KL_TILE) {
-        vf acc[KL_TILE][2] = {0};
-        if (t0 == 0)
-            add_adjoint(acc, c, D, S, dgamma, n_vec);
-        else
-            add_state(acc, c->ku + t0 * c->ld, c->ld, D, c->K, c->ahead, n_vec);
+        vf acc[KL_TILE][2];
+        clear_tile(acc, n_vec);
+        add_state(acc, c->ku + t0 * c->ld, c->ld, D, c->K, c->ahead, n_vec);
         for (int r = t0 + KL_TILE; r < c->n; r++) {
             vf x[2], y[2];
             for (int j = 0; j < n_vec; j++) {
@@ -280,20 +258,6 @@ INLINE void value_columns(const struct group *g, float *dgamma, const float *D, 
     }
 }
 
-typedef float columns_t[2 * KL_LANES]; /* one token's values in a group of columns */
-
-/* `rows` channels from i on of one group of columns. */
-INLINE void update_channels(float *D, const struct kl__kda_chunk *c, int i, const columns_t *d_o,
-                            const columns_t *minus_dv, kl_rule rule, int rows, int n_vec)
-{
-    vf acc[KL_TILE][2];
-    load_channels(acc, D, c->K, i, c->gamma, rows, n_vec);
-    add_outer(acc, c->qd + i, c->ld, d_o, c->n, rows, n_vec);
-    if (rule == KL_RULE_DELTA)
-        add_outer(acc, c->kd + i, c->ld, minus_dv, c->n, rows, n_vec);
-    store_channels(D, acc, c->K, i, rows, n_vec);
-}
-
 INLINE void update_columns(float *D, const struct group *g, const struct kl__kda_chunk *c, kl_rule rule, int n_vec)
 {
     _Alignas(64) columns_t x[KL_CHUNK_MAX], y[KL_CHUNK_MAX];
@@ -302,14 +266,16 @@ INLINE void update_columns(float *D, const struct group *g, const struct kl__kda
             vstore(x[r] + j * KL_LANES, vload(g->d_o + r * g->ld + j * KL_LANES));
             vstore(y[r] + j * KL_LANES, vload(g->minus_dv + r * g->ld + j * KL_LANES));
         }
-    int i = 0;
-    for (; i + KL_TILE <= c->K; i += KL_TILE) {
-        if (i % FETCH_EVERY == 0)
-            kl__fetch_some(c->ahead);
-        update_channels(D, c, i, (const columns_t *)x, (const columns_t *)y, rule, KL_TILE, n_vec);
-    }
-    for (; i < c->K; i++)
-        update_channels(D, c, i, (const columns_t *)x, (const columns_t *)y, rule, 1, n_vec);
+    const struct writes w[] = {{c->qd, (const columns_t *)x}, {c->kd, (const columns_t *)y}};
+    update_group(D, D, c->K, c->gamma, w, rule == KL_RULE_DELTA ? 2 : 1, c->n, c->ld, c->ahead, n_vec);
+}
+
+/* While the group's part of D is near: all that needs it but dku, which wants whole rows of values. */
+INLINE void run_group(float *D, const struct group *g, float *dgamma, const float *S, const struct kl__kda_chunk *c,
+                      kl_rule rule, int n_vec)
+{
+    value_columns(g, dgamma, D, S, c, rule, n_vec);
+    update_columns(D, g, c, rule, n_vec);
 }
 
 /* ----------------------------------------------------------------------------------------------------- the whole -- */
@@ -355,22 +321,15 @@ INLINE void run(float *D, struct kl__kda_chunk_bwd *b, float *dv, ptrdiff_t lddv
     for (ptrdiff_t at = 0; at < p.n_column; at += 2 * KL_LANES) {
         struct group g = {p.n_column, lde, lddv, p.d_o + at, e + at, p.minus_dv + at, dv + at, p.dbeta};
         if (at + 2 * KL_LANES <= p.n_column)
-            value_columns(&g, p.dgamma, D + at * c->K, S + at * c->K, c, rule, 2);
+            run_group(D + at * c->K, &g, p.dgamma, S + at * c->K, c, rule, 2);
         else /* an odd slab, where a vector is as wide as one */
-            value_columns(&g, p.dgamma, D + at * c->K, S + at * c->K, c, rule, 1);
+            run_group(D + at * c->K, &g, p.dgamma, S + at * c->K, c, rule, 1);
     }
     for (int t = 0; rule == KL_RULE_DELTA && t < c->n; t += KL_BLOCK)
         turn_rows(p.dod_turned + 2 * t * p.n_column + KL_BLOCK, PANEL, p.minus_dv + t * p.n_column, p.n_column,
                   c->n - t, p.n_column);
     reads_from_state(b, S, c, &p, rule);
     pairs_of_tokens(b, c, &p, rule);
-    for (ptrdiff_t at = 0; at < p.n_column; at += 2 * KL_LANES) {
-        struct group g = {.ld = p.n_column, .d_o = p.d_o + at, .minus_dv = p.minus_dv + at};
-        if (at + 2 * KL_LANES <= p.n_column)
-            update_columns(D + at * c->K, &g, c, rule, 2);
-        else
-            update_columns(D + at * c->K, &g, c, rule, 1);
-    }
     add_up(b->dgamma, p.dgamma, c->ld);
     add_up(b->dbeta, p.dbeta, c->n);
 }

@@ -325,7 +325,7 @@ INLINE void update_state(__m512 squares[2], struct group *g, const struct kl__kd
 
 /* ---------------------------------------------------------------------------------------------------- chunk -- */
 
-INLINE void run_group(struct group *g, __m512 squares[2], float *o, ptrdiff_t ldo, float *u_out, ptrdiff_t ldu,
+INLINE void run_group(struct group *g, __m512 squares[2], float *o, ptrdiff_t ldo, float *e, ptrdiff_t lde,
                       const struct kl__kda_chunk *c, struct operands *x, const float *v, ptrdiff_t ldv, kl_rule rule)
 {
     _Alignas(64) columns_t u[KL_CHUNK_MAX];
@@ -340,7 +340,7 @@ INLINE void run_group(struct group *g, __m512 squares[2], float *o, ptrdiff_t ld
                 read_state(acc, x->kd, x->kd_unit, c->kd, g, c, t0, false);
             add_pairs(acc, c->A + t0 * KL_CHUNK_MAX, (const columns_t *)u, t0, 2);
         }
-        solve_tile(acc, c, v, ldv, t0, rule, 2);
+        solve_tile(acc, e, lde, c, v, ldv, t0, rule, 2);
         store_rows(u[t0], COLUMNS, acc, KL_TILE, 2);
     }
     struct written w;
@@ -356,22 +356,20 @@ INLINE void run_group(struct group *g, __m512 squares[2], float *o, ptrdiff_t ld
         add_triangle(acc, c->P + t0 * KL_CHUNK_MAX + t0, (const columns_t *)u + t0, 2);
         store_rows(o + t0 * ldo, ldo, acc, c->n - t0, 2);
     }
-    for (int r = 0; u_out && r < c->n; r++)
-        memcpy(u_out + r * ldu, u[r], sizeof u[r]);
     update_state(squares, g, c, x, &w, (const columns_t *)u);
 }
 
 /* n slabs in f32. */
-static void run_exactly(float *S, float *squares, float *o, ptrdiff_t ldo, float *u, ptrdiff_t ldu,
+static void run_exactly(float *S, float *squares, float *o, ptrdiff_t ldo, float *e, ptrdiff_t lde,
                         const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv, int n_slab, kl_rule rule)
 {
-    kl__kda_slabs_avx512(S, o, ldo, u, ldu, c, v, ldv, n_slab, rule);
+    kl__kda_slabs_avx512(S, o, ldo, e, lde, c, v, ldv, n_slab, rule);
     for (int i = 0; i < n_slab; i++)
         _mm512_storeu_ps(squares + i * KL_SLAB, squares_of_slab(S + (ptrdiff_t)i * c->K * KL_SLAB, c->K));
 }
 
 /* Two slabs; false: their columns are out of range, and nothing has been done. */
-static bool run_pair(float *S, float *squares, float *o, ptrdiff_t ldo, float *u, ptrdiff_t ldu,
+static bool run_pair(float *S, float *squares, float *o, ptrdiff_t ldo, float *e, ptrdiff_t lde,
                      const struct kl__kda_chunk *c, struct operands *x, const float *v, ptrdiff_t ldv, kl_rule rule)
 {
     struct group g; /* 16 KiB: no initialiser */
@@ -387,15 +385,15 @@ static bool run_pair(float *S, float *squares, float *o, ptrdiff_t ldo, float *u
     for (int j = 0; j < 2; j++)
         g.scale[j] = scale_for(sum[j], &g.unit[j]);
     if (rule == KL_RULE_DELTA)
-        run_group(&g, sum, o, ldo, u, ldu, c, x, v, ldv, KL_RULE_DELTA);
+        run_group(&g, sum, o, ldo, e, lde, c, x, v, ldv, KL_RULE_DELTA);
     else
-        run_group(&g, sum, o, ldo, u, ldu, c, x, v, ldv, KL_RULE_ADD);
+        run_group(&g, sum, o, ldo, e, lde, c, x, v, ldv, KL_RULE_ADD);
     _mm512_storeu_ps(squares, sum[0]);
     _mm512_storeu_ps(squares + KL_SLAB, sum[1]);
     return true;
 }
 
-void kl__kda_slabs_half_avx512vnni(float *S, float *squares, float *o, ptrdiff_t ldo, float *u, ptrdiff_t ldu,
+void kl__kda_slabs_half_avx512vnni(float *S, float *squares, float *o, ptrdiff_t ldo, float *e, ptrdiff_t lde,
                                    const struct kl__kda_chunk *c, const float *v, ptrdiff_t ldv, int n_slab,
                                    kl_rule rule)
 {
@@ -409,9 +407,9 @@ void kl__kda_slabs_half_avx512vnni(float *S, float *squares, float *o, ptrdiff_t
     for (int at = 0; at < n_slab; at += 2) {
         int n = n_slab - at < 2 ? 1 : 2;
         float *s = S + (ptrdiff_t)at * c->K * KL_SLAB, *square = squares + at * KL_SLAB;
-        float *o_at = o ? o + at * KL_SLAB : NULL, *u_at = u ? u + at * KL_SLAB : NULL;
+        float *o_at = o ? o + at * KL_SLAB : NULL, *e_at = e ? e + at * KL_SLAB : NULL;
         const float *v_at = v + at * KL_SLAB;
-        if (!fits || n < 2 || !run_pair(s, square, o_at, ldo, u_at, ldu, c, &x, v_at, ldv, rule))
-            run_exactly(s, square, o_at, ldo, u_at, ldu, c, v_at, ldv, n, rule);
+        if (!fits || n < 2 || !run_pair(s, square, o_at, ldo, e_at, lde, c, &x, v_at, ldv, rule))
+            run_exactly(s, square, o_at, ldo, e_at, lde, c, v_at, ldv, n, rule);
     }
 }

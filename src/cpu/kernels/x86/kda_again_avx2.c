@@ -1,3 +1,0 @@
-#define KL_ISA avx2
-#define KL_LANES 8
-#include "cpu/kernels/vec/kda_again.h"

@@ -1,3 +1,0 @@
-#define KL_ISA avx512
-#define KL_LANES 16
-#include "cpu/kernels/vec/kda_again.h"
