@@ -98,7 +98,7 @@ static void run_chunk(const struct job *job, const struct task *k, struct place 
     const float *v = kl__stage_values(job->k, &k->c, job->a->v, p.t, n, head, x->v, &ldv);
     float *o = kl__begin_outputs(&k->c, job->a->o, p.t, head, x->o, &ldo);
     x->stage.chunk.ahead = &ahead;
-    job->k->dplr_slabs(slabs, o, ldo, NULL, 0, &x->stage.chunk, v, ldv, k->c.n_slab);
+    job->k->dplr_slabs(slabs, o, ldo, &x->stage.chunk, v, ldv, k->c.n_slab);
     x->stage.chunk.ahead = NULL;
     kl__end_outputs(job->k, &k->c, job->a->o, p.t, n, head, o, ldo);
 }

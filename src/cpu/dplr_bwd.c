@@ -141,7 +141,7 @@ static void run_chunk(const struct heads *h, float *state, const float *before, 
     const float *v = copy_values(h, c);
     stage->chunk.ahead = &ahead;
     if (c->what == KL__REPLAY_FORWARD)
-        job->k->dplr_slabs(state, NULL, 0, NULL, 0, &stage->chunk, v, ld, n_slab);
+        job->k->dplr_slabs(state, NULL, 0, &stage->chunk, v, ld, n_slab);
     else
         job->k->dplr_again(state, before, readings(h, c->i), ld, &stage->chunk, v, ld, n_slab);
     stage->chunk.ahead = NULL;

@@ -51,7 +51,7 @@ static struct args operands(kc *c, int n, int K, int n_slab, int gap, enum kc_fi
     float *after = kc_in(c, "state after", (int64_t)row * K, KC_ZERO);
     for (int64_t i = 0; i < (int64_t)row * K; i++)
         after[i] = S[i];
-    kl__dplr_slabs_ref(after, NULL, 0, y, a.ldy, &a.chunk, v, a.ldv, n_slab);
+    kl__dplr_again_ref(after, S, y, a.ldy, &a.chunk, v, a.ldv, n_slab);
     a.grad.dqd = kc_out(c, "dqd", n * ld, 2e-5);
     a.grad.dbd = kc_out(c, "dbd", n * ld, 2e-5);
     a.grad.dku = kc_out(c, "dku", n * ld, 2e-5);

@@ -36,8 +36,8 @@ typedef void kl__dplr_prep_fn(struct kl__dplr_chunk *c, const struct kl__dplr_ro
  *      y_r = S^T bd_r + sum_{i<r} (Abk_ri v_i - Aba_ri y_i)
  *      o_r = S^T qd_r + sum_{i<=r} (Aqk_ri v_i - Aqa_ri y_i)
  *      S  <- diag(gamma) S + sum_i (ku_i v_i^T - au_i y_i^T) */
-typedef void kl__dplr_slabs_fn(float *S, float *o, ptrdiff_t ldo, float *y, ptrdiff_t ldy,
-                               const struct kl__dplr_chunk *c, const float *v, ptrdiff_t ldv, int n_slab);
+typedef void kl__dplr_slabs_fn(float *S, float *o, ptrdiff_t ldo, const struct kl__dplr_chunk *c, const float *v,
+                               ptrdiff_t ldv, int n_slab);
 
 /** One token, one head, state in rows S [K][V] (64-byte alignment is not needed), in place:
  *      y = S^T b;   S <- diag(alpha) S - a y^T + k v^T;   o = scale S^T q

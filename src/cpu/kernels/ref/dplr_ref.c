@@ -93,10 +93,10 @@ static void run(float *to, const float *from, float *o, ptrdiff_t ldo, float *y_
     }
 }
 
-void kl__dplr_slabs_ref(float *S, float *o, ptrdiff_t ldo, float *y, ptrdiff_t ldy, const struct kl__dplr_chunk *c,
-                        const float *v, ptrdiff_t ldv, int n_slab)
+void kl__dplr_slabs_ref(float *S, float *o, ptrdiff_t ldo, const struct kl__dplr_chunk *c, const float *v,
+                        ptrdiff_t ldv, int n_slab)
 {
-    run(S, S, o, ldo, y, ldy, c, v, ldv, n_slab);
+    run(S, S, o, ldo, NULL, 0, c, v, ldv, n_slab);
 }
 
 void kl__dplr_again_ref(float *to, const float *from, float *y, ptrdiff_t ldy, const struct kl__dplr_chunk *c,

@@ -1,90 +1,221 @@
 /* The part of a chunk of the general rule that does not depend on the state: kda_prep.h with two kinds of rows, ku and
  * au, that decay and meet each new token twice: before its decay its b, after it its q. */
 #include "cpu/kernels/kernels.h"
-#include "cpu/kernels/vec/pairs.h"
+#include "cpu/kernels/vec/prep.h"
 
-enum { MAX_BLOCK = KL_LANES == 16 ? 8 : 4, ROOM = KL_CHUNK_MAX + KL_LANES };
+#include <string.h>
 
-/* Partial sums over channels, lane by lane, of the new token with each row. */
-struct meetings {
-    vf bk[ROOM], ba[ROOM], qk[ROOM], qa[ROOM];
+/* A block of tokens on a panel of channels.  Pointers to rows are at the panel's first channel. */
+struct block {
+    int t0, n;     /* tokens t0 .. t0+n-1 */
+    ptrdiff_t end; /* channels of the panel */
+    bool add;      /* to the pairs of earlier panels */
+    ptrdiff_t ld;
+    struct kl__dplr_rows x; /* of the block */
+    float scale;
+    float *bd, *qd; /* of the block */
+    float *ku, *au; /* of the chunk */
+    float *gamma;   /* up to the block */
+    float *decay;   /* [PANEL] over the block */
+    const struct kl__dplr_chunk *c;
 };
 
-/* A new token's channels in one block. */
-struct token {
-    const float *q, *k, *a, *b, *alpha;
-};
+/* Pairs inside a block.  Reader r has r pairs of b with k and as many with a, r + 1 of q with either; reader
+ * KL_ROWS-1-r has what is missing to 4 KL_ROWS: the two share an array of sums. */
+enum { N_SHARED = KL_ROWS / 2, N_SUM = 4 * KL_ROWS };
 
-static inline __attribute__((always_inline)) void meet_block(float *ku, float *au, ptrdiff_t ld, struct token t,
-                                                             struct meetings *m, int r, int n_vec, bool first)
+INLINE int shared_array(int r)
 {
-    vf alpha[MAX_BLOCK], b[MAX_BLOCK], q[MAX_BLOCK];
-    for (int j = 0; j < n_vec; j++) {
-        alpha[j] = vload(t.alpha + j * KL_LANES);
-        b[j] = vload(t.b + j * KL_LANES);
-        q[j] = vload(t.q + j * KL_LANES);
-    }
-    vf zero = {0};
-    for (int i = 0; i < r; i++) {
-        vf bk = first ? zero : m->bk[i], ba = first ? zero : m->ba[i];
-        vf qk = first ? zero : m->qk[i], qa = first ? zero : m->qa[i];
-        for (int j = 0; j < n_vec; j++) {
-            float *k_at = ku + i * ld + j * KL_LANES, *a_at = au + i * ld + j * KL_LANES;
-            vf k = vload(k_at), a = vload(a_at);
-            bk += k * b[j];
-            ba += a * b[j];
-            k *= alpha[j];
-            a *= alpha[j];
-            vstore(k_at, k);
-            vstore(a_at, a);
-            qk += k * q[j];
-            qa += a * q[j];
-        }
-        m->bk[i] = bk;
-        m->ba[i] = ba;
-        m->qk[i] = qk;
-        m->qa[i] = qa;
-    }
-    vf qk = first ? zero : m->qk[r], qa = first ? zero : m->qa[r];
-    for (int j = 0; j < n_vec; j++) {
-        vf k = vload(t.k + j * KL_LANES), a = vload(t.a + j * KL_LANES);
-        vstore(ku + r * ld + j * KL_LANES, k);
-        vstore(au + r * ld + j * KL_LANES, a);
-        qk += k * q[j];
-        qa += a * q[j];
-    }
-    m->qk[r] = qk;
-    m->qa[r] = qa;
+    return r < N_SHARED ? r : KL_ROWS - 1 - r;
+}
+/* Where the pairs of b and k begin in it; those of b and a, q and k, q and a follow. */
+INLINE int shared_place(int r)
+{
+    return r < N_SHARED ? N_SUM - (4 * r + 2) : 0;
 }
 
-static struct token token_at(const struct kl__dplr_rows *x, ptrdiff_t ld, int r, ptrdiff_t j)
+/* A row that has been written meets the new token, and decays by it. */
+INLINE void meet_row(float *row, const vf *alpha, const vf *b, const vf *q, vf *with_b, vf *with_q, bool first,
+                     int n_vec)
 {
-    return (struct token){x->q + r * x->ldq + j, x->k + r * x->ldk + j, x->a + r * x->lda + j, x->b + r * x->ldb + j,
-                          x->alpha + r * ld + j};
+    vf x = first ? (vf){0} : *with_b, y = first ? (vf){0} : *with_q;
+#pragma GCC unroll 8
+    for (int v = 0; v < n_vec; v++) {
+        vf w = vload(row + v * KL_LANES);
+        x += w * b[v];
+        w *= alpha[v];
+        vstore(row + v * KL_LANES, w);
+        y += w * q[v];
+    }
+    *with_b = x;
+    *with_q = y;
+}
+
+/* A new row meets its own token. */
+INLINE void begin_row(float *row, const float *from, const vf *q, vf *with_q, bool first, int n_vec)
+{
+    vf y = first ? (vf){0} : *with_q;
+#pragma GCC unroll 8
+    for (int v = 0; v < n_vec; v++) {
+        vf w = vload(from + v * KL_LANES);
+        vstore(row + v * KL_LANES, w);
+        y += w * q[v];
+    }
+    *with_q = y;
+}
+
+/* Token r of the block over n_vec vectors from channel j of the panel on. */
+INLINE void meet_block(const struct block *b, int r, ptrdiff_t j, vf *sums, int n_vec)
+{
+    vf alpha[STEP], br[STEP], qr[STEP];
+    const struct kl__dplr_rows *x = &b->x;
+    float *ku = b->ku + b->t0 * b->ld + j, *au = b->au + b->t0 * b->ld + j;
+    bool first = j == 0;
+#pragma GCC unroll 8
+    for (int v = 0; v < n_vec; v++) {
+        alpha[v] = vload(x->alpha + r * b->ld + j + v * KL_LANES);
+        br[v] = vload(x->b + r * x->ldb + j + v * KL_LANES);
+        qr[v] = b->scale * vload(x->q + r * x->ldq + j + v * KL_LANES);
+    }
+    for (int i = 0; i < r; i++) {
+        meet_row(ku + i * b->ld, alpha, br, qr, sums + i, sums + 2 * r + i, first, n_vec);
+        meet_row(au + i * b->ld, alpha, br, qr, sums + r + i, sums + 3 * r + 1 + i, first, n_vec);
+    }
+    begin_row(ku + r * b->ld, x->k + r * x->ldk + j, qr, sums + 3 * r, first, n_vec);
+    begin_row(au + r * b->ld, x->a + r * x->lda + j, qr, sums + 4 * r + 1, first, n_vec);
+}
+
+/* The pairs of reader r out of its array, whose sums are in order. */
+INLINE void store_reader(const struct block *b, int r, const vf sum[N_SUM / KL_LANES])
+{
+    ptrdiff_t row = (b->t0 + r) * KL_CHUNK_MAX + b->t0;
+    int at = shared_place(r);
+    store_some(b->c->Abk + row, sum, N_SUM, at, r, b->add);
+    store_some(b->c->Aba + row, sum, N_SUM, at + r, r, b->add);
+    store_some(b->c->Aqk + row, sum, N_SUM, at + 2 * r, r + 1, b->add);
+    store_some(b->c->Aqa + row, sum, N_SUM, at + 3 * r + 1, r + 1, b->add);
+}
+
+INLINE void add_inside(const struct block *b)
+{
+    vf sums[N_SHARED][N_SUM];
+    if (b->n < KL_ROWS)
+        memset(sums, 0, sizeof sums);
+    for (int r = 0; r < b->n; r++) {
+        vf *own = sums[shared_array(r)] + shared_place(r);
+        ptrdiff_t j = 0;
+        for (; j + STEP * KL_LANES <= b->end; j += STEP * KL_LANES)
+            meet_block(b, r, j, own, STEP);
+        for (; j < b->end; j += KL_LANES)
+            meet_block(b, r, j, own, 1);
+    }
+#pragma GCC unroll 4
+    for (int s = 0; s < N_SHARED; s++) {
+        vf sum[N_SUM / KL_LANES];
+        add_lanes(sum, sums[s], N_SUM);
+        if (s < b->n)
+            store_reader(b, s, sum);
+        if (KL_ROWS - 1 - s < b->n)
+            store_reader(b, KL_ROWS - 1 - s, sum);
+    }
+}
+
+/* bd and qd, decayed from the block's start on; decay <- that over the whole block. */
+INLINE void decay_rows(const struct block *b)
+{
+    const struct kl__dplr_rows *x = &b->x;
+    for (ptrdiff_t j = 0; j < b->end; j += KL_LANES) {
+        vf g = vset(1);
+        for (int r = 0; r < b->n; r++) {
+            vstore(b->bd + r * b->ld + j, g * vload(x->b + r * x->ldb + j));
+            g *= vload(x->alpha + r * b->ld + j);
+            vstore(b->qd + r * b->ld + j, g * (b->scale * vload(x->q + r * x->ldq + j)));
+        }
+        vstore(b->decay + j, g);
+    }
+}
+
+/* Token r of the block with KL_ROWS writers of one kind from row `rows` on. */
+INLINE void add_products(const struct block *b, int r, const float *rows, ptrdiff_t j, vf sums[2 * KL_ROWS], int n_vec)
+{
+    vf br[STEP], qr[STEP];
+#pragma GCC unroll 8
+    for (int v = 0; v < n_vec; v++) {
+        br[v] = vload(b->bd + r * b->ld + j + v * KL_LANES);
+        qr[v] = vload(b->qd + r * b->ld + j + v * KL_LANES);
+    }
+    for (int i = 0; i < KL_ROWS; i++, rows += b->ld) {
+        vf x = j == 0 ? (vf){0} : sums[i], y = j == 0 ? (vf){0} : sums[KL_ROWS + i];
+#pragma GCC unroll 8
+        for (int v = 0; v < n_vec; v++) {
+            vf w = vload(rows + j + v * KL_LANES);
+            x += w * br[v];
+            y += w * qr[v];
+        }
+        sums[i] = x;
+        sums[KL_ROWS + i] = y;
+    }
+}
+
+/* The pairs of the block with one kind of rows of earlier blocks. */
+INLINE void add_earlier(const struct block *b, const float *rows, float *with_b, float *with_q)
+{
+    for (int i0 = 0; i0 < b->t0; i0 += KL_ROWS)
+        for (int r = 0; r < b->n; r++) {
+            vf sums[2 * KL_ROWS], sum[2 * KL_ROWS / KL_LANES];
+            const float *from = rows + i0 * b->ld;
+            ptrdiff_t j = 0, row = (b->t0 + r) * KL_CHUNK_MAX + i0;
+            for (; j + STEP * KL_LANES <= b->end; j += STEP * KL_LANES)
+                add_products(b, r, from, j, sums, STEP);
+            for (; j < b->end; j += KL_LANES)
+                add_products(b, r, from, j, sums, 1);
+            add_lanes(sum, sums, 2 * KL_ROWS);
+            store_some(with_b + row, sum, 2 * KL_ROWS, 0, KL_ROWS, b->add);
+            store_some(with_q + row, sum, 2 * KL_ROWS, KL_ROWS, KL_ROWS, b->add);
+        }
+}
+
+/* What decays over the block, or has decayed before it. */
+INLINE void join_block(const struct block *b)
+{
+    if (b->t0 == 0) {
+        for (ptrdiff_t j = 0; j < b->end; j += KL_LANES)
+            vstore(b->gamma + j, vload(b->decay + j));
+        return;
+    }
+    multiply_rows(b->bd, b->ld, b->gamma, b->n, b->end);
+    multiply_rows(b->qd, b->ld, b->gamma, b->n, b->end);
+    multiply_rows(b->ku, b->ld, b->decay, b->t0, b->end);
+    multiply_rows(b->au, b->ld, b->decay, b->t0, b->end);
+    multiply_rows(b->gamma, 0, b->decay, 1, b->end);
 }
 
 void KL_VARIANT(dplr_prep)(struct kl__dplr_chunk *c, const struct kl__dplr_rows *x, float scale)
 {
-    struct meetings m;
+    _Alignas(64) float decay[PANEL];
     ptrdiff_t ld = c->ld;
-    for (ptrdiff_t j = 0; j < ld; j += KL_LANES) {
-        vf gamma = vset(1);
-        for (int r = 0; r < c->n; r++) {
-            vstore(c->bd + r * ld + j, gamma * vload(x->b + r * x->ldb + j));
-            gamma *= vload(x->alpha + r * ld + j);
-            vstore(c->qd + r * ld + j, scale * gamma * vload(x->q + r * x->ldq + j));
+    for (ptrdiff_t at = 0; at < ld; at += PANEL)
+        for (int t0 = 0; t0 < c->n; t0 += KL_ROWS) {
+            struct block b = {.t0 = t0,
+                              .n = c->n - t0 < KL_ROWS ? c->n - t0 : KL_ROWS,
+                              .end = ld - at < PANEL ? ld - at : PANEL,
+                              .add = at > 0,
+                              .ld = ld,
+                              .x = {x->q + t0 * x->ldq + at, x->k + t0 * x->ldk + at, x->a + t0 * x->lda + at,
+                                    x->b + t0 * x->ldb + at, x->ldq, x->ldk, x->lda, x->ldb,
+                                    x->alpha + t0 * ld + at},
+                              .scale = scale,
+                              .bd = c->bd + t0 * ld + at,
+                              .qd = c->qd + t0 * ld + at,
+                              .ku = c->ku + at,
+                              .au = c->au + at,
+                              .gamma = c->gamma + at,
+                              .decay = decay,
+                              .c = c};
+            add_inside(&b);
+            decay_rows(&b);
+            add_earlier(&b, b.ku, c->Abk, c->Aqk);
+            add_earlier(&b, b.au, c->Aba, c->Aqa);
+            join_block(&b);
         }
-        vstore(c->gamma + j, gamma);
-    }
-    for (int r = 0; r < c->n; r++) {
-        ptrdiff_t j = 0;
-        for (; j + MAX_BLOCK * KL_LANES <= ld; j += MAX_BLOCK * KL_LANES)
-            meet_block(c->ku + j, c->au + j, ld, token_at(x, ld, r, j), &m, r, MAX_BLOCK, j == 0);
-        for (; j < ld; j += KL_LANES)
-            meet_block(c->ku + j, c->au + j, ld, token_at(x, ld, r, j), &m, r, 1, j == 0);
-        store_sums(c->Abk + r * KL_CHUNK_MAX, m.bk, r, 1);
-        store_sums(c->Aba + r * KL_CHUNK_MAX, m.ba, r, 1);
-        store_sums(c->Aqk + r * KL_CHUNK_MAX, m.qk, r + 1, scale);
-        store_sums(c->Aqa + r * KL_CHUNK_MAX, m.qa, r + 1, scale);
-    }
 }

@@ -5,23 +5,24 @@
  *     o    tile of tokens: qd S + Aqk v + Aqa (-y)
  *     S    tile of channels: gamma S + ku^T v + au^T (-y) */
 #include "cpu/kernels/kernels.h"
-#include "cpu/kernels/vec/tile.h"
-
-typedef float columns_t[2 * KL_LANES]; /* one token's values in a group of columns */
+#include "cpu/kernels/vec/wide.h"
 
 INLINE void readings(columns_t *minus_y, const columns_t *v, const float *S, const struct kl__dplr_chunk *c, int n_vec)
 {
     for (int t0 = 0; t0 < c->n; t0 += KL_TILE) {
-        vf acc[KL_TILE][2] = {0};
+        vf acc[KL_TILE][2];
         const float *bk = c->Abk + t0 * KL_CHUNK_MAX, *ba = c->Aba + t0 * KL_CHUNK_MAX;
+        clear_tile(acc, n_vec);
         add_state(acc, c->bd + t0 * c->ld, c->ld, S, c->K, c->ahead, n_vec);
         add_pairs(acc, bk, v, t0, n_vec);
         add_pairs(acc, ba, (const columns_t *)minus_y, t0, n_vec);
+#pragma GCC unroll 8
         for (int r = 0; r < KL_TILE; r++) {
             for (int j = 0; j < n_vec; j++) {
                 acc[r][j] = -acc[r][j];
                 vstore(minus_y[t0 + r] + j * KL_LANES, acc[r][j]);
             }
+#pragma GCC unroll 8
             for (int s = r + 1; s < KL_TILE; s++) {
                 vf from_v = vset(bk[s * KL_CHUNK_MAX + t0 + r]), from_y = vset(ba[s * KL_CHUNK_MAX + t0 + r]);
                 for (int j = 0; j < n_vec; j++)
@@ -35,8 +36,9 @@ INLINE void outputs(float *o, ptrdiff_t ldo, const columns_t *v, const columns_t
                     const struct kl__dplr_chunk *c, int n_vec)
 {
     for (int t0 = 0; t0 < c->n; t0 += KL_TILE) {
-        vf acc[KL_TILE][2] = {0};
+        vf acc[KL_TILE][2];
         const float *qk = c->Aqk + t0 * KL_CHUNK_MAX, *qa = c->Aqa + t0 * KL_CHUNK_MAX;
+        clear_tile(acc, n_vec);
         add_state(acc, c->qd + t0 * c->ld, c->ld, S, c->K, c->ahead, n_vec);
         add_pairs(acc, qk, v, t0, n_vec);
         add_pairs(acc, qa, minus_y, t0, n_vec);
@@ -44,16 +46,6 @@ INLINE void outputs(float *o, ptrdiff_t ldo, const columns_t *v, const columns_t
         add_triangle(acc, qa + t0, minus_y + t0, n_vec);
         store_rows(o + t0 * ldo, ldo, acc, c->n - t0, n_vec);
     }
-}
-
-INLINE void update_channels(float *to, const float *from, const columns_t *v, const columns_t *minus_y,
-                            const struct kl__dplr_chunk *c, int i, int rows, int n_vec)
-{
-    vf acc[KL_TILE][2];
-    load_channels(acc, from, c->K, i, c->gamma, rows, n_vec);
-    add_outer(acc, c->ku + i, c->ld, v, c->n, rows, n_vec);
-    add_outer(acc, c->au + i, c->ld, minus_y, c->n, rows, n_vec);
-    store_channels(to, acc, c->K, i, rows, n_vec);
 }
 
 /* What a call wants of a group of columns; NULL: not wanted.  The new state `to` may be the old one. */
@@ -77,14 +69,9 @@ INLINE void run_group(struct wanted w, const float *from, const struct kl__dplr_
     for (int r = 0; w.y && r < c->n; r++)
         for (int j = 0; j < n_vec; j++)
             vstore(w.y + r * w.ldy + j * KL_LANES, -vload(minus_y[r] + j * KL_LANES));
-    int i = 0;
-    for (; w.to && i + KL_TILE <= c->K; i += KL_TILE) {
-        if (i % FETCH_EVERY == 0)
-            kl__fetch_some(c->ahead);
-        update_channels(w.to, from, from_v, from_y, c, i, KL_TILE, n_vec);
-    }
-    for (; w.to && i < c->K; i++)
-        update_channels(w.to, from, from_v, from_y, c, i, 1, n_vec);
+    const struct writes written[] = {{c->ku, from_v}, {c->au, from_y}};
+    if (w.to)
+        update_group(w.to, from, c->K, c->gamma, written, 2, c->n, c->ld, c->ahead, n_vec);
 }
 
 INLINE struct wanted from_column(struct wanted w, ptrdiff_t at, int K)
@@ -102,10 +89,10 @@ static void run(struct wanted w, const float *from, const struct kl__dplr_chunk 
         run_group(from_column(w, at, c->K), from + at * c->K, c, v + at, ldv, 1);
 }
 
-void KL_VARIANT(dplr_slabs)(float *S, float *o, ptrdiff_t ldo, float *y, ptrdiff_t ldy, const struct kl__dplr_chunk *c,
-                            const float *v, ptrdiff_t ldv, int n_slab)
+void KL_VARIANT(dplr_slabs)(float *S, float *o, ptrdiff_t ldo, const struct kl__dplr_chunk *c, const float *v,
+                            ptrdiff_t ldv, int n_slab)
 {
-    run((struct wanted){S, o, y, ldo, ldy}, S, c, v, ldv, n_slab);
+    run((struct wanted){.to = S, .o = o, .ldo = ldo}, S, c, v, ldv, n_slab);
 }
 
 void KL_VARIANT(dplr_again)(float *to, const float *from, float *y, ptrdiff_t ldy, const struct kl__dplr_chunk *c,

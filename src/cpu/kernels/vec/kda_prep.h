@@ -8,16 +8,9 @@
  *
  * Channels come in panels, so that the rows at work stay in the nearest cache. */
 #include "cpu/kernels/kernels.h"
-#include "cpu/kernels/vec/pairs.h"
+#include "cpu/kernels/vec/prep.h"
 
 #include <string.h>
-
-#define INLINE static inline __attribute__((always_inline))
-
-enum {
-    PANEL = 128,                   /* channels */
-    STEP = KL_LANES == 16 ? 8 : 4, /* vectors of channels that are handled together, in registers */
-};
 
 /* A block of tokens on a panel of channels.  Pointers to rows are at the panel's first channel. */
 struct block {
@@ -83,38 +76,19 @@ INLINE void meet_block(const struct block *b, int r, ptrdiff_t j, vf *sums, int 
     sums[2 * r] = y;
 }
 
-/* to[0 .. n-1] <- sums first .. first+n-1 of a tree, or added to what is there. */
-INLINE void store_some(float *to, const vf sums[2 * KL_ROWS / KL_LANES], int first, int n, bool add)
-{
-#pragma GCC unroll 2
-    for (int at = 0; at < 2 * KL_ROWS; at += KL_LANES) {
-        int from = first > at ? first - at : 0, end = first + n - at < KL_LANES ? first + n - at : KL_LANES;
-        vf x = sums[at / KL_LANES];
-        if (from < end)
-            vstore_lanes(to + at - first, add ? x + vload_lanes(to + at - first, from, end) : x, from, end);
-    }
-}
-
-INLINE void add_lanes(vf to[2 * KL_ROWS / KL_LANES], const vf sums[2 * KL_ROWS])
-{
-#pragma GCC unroll 2
-    for (int at = 0; at < 2 * KL_ROWS; at += KL_LANES)
-        to[at / KL_LANES] = sum_each(sums + at);
-}
-
 INLINE void store_inside(const struct block *b, shared_sums_t sums)
 {
     float *A = b->A + b->t0 * (KL_CHUNK_MAX + 1), *P = b->P + b->t0 * (KL_CHUNK_MAX + 1);
 #pragma GCC unroll 4
     for (int s = 0; s < N_SHARED; s++) {
         vf sum[2 * KL_ROWS / KL_LANES];
-        add_lanes(sum, sums[s]);
+        add_lanes(sum, sums[s], 2 * KL_ROWS);
 #pragma GCC unroll 2
         for (int small = 0; small < 2; small++) {
             int r = small ? s : KL_ROWS - 1 - s, at = shared_place(r);
             if (r < b->n) {
-                store_some(A + r * KL_CHUNK_MAX, sum, at, r, b->add);
-                store_some(P + r * KL_CHUNK_MAX, sum, at + r, r + 1, b->add);
+                store_some(A + r * KL_CHUNK_MAX, sum, 2 * KL_ROWS, at, r, b->add);
+                store_some(P + r * KL_CHUNK_MAX, sum, 2 * KL_ROWS, at + r, r + 1, b->add);
             }
         }
     }
@@ -185,17 +159,10 @@ INLINE void add_earlier(const struct block *b)
             for (; j < b->end; j += KL_LANES)
                 add_products(b, r, ku, j, sums, 1);
             vf sum[2 * KL_ROWS / KL_LANES];
-            add_lanes(sum, sums);
-            store_some(b->A + row, sum, 0, KL_ROWS, b->add);
-            store_some(b->P + row, sum, KL_ROWS, KL_ROWS, b->add);
+            add_lanes(sum, sums, 2 * KL_ROWS);
+            store_some(b->A + row, sum, 2 * KL_ROWS, 0, KL_ROWS, b->add);
+            store_some(b->P + row, sum, 2 * KL_ROWS, KL_ROWS, KL_ROWS, b->add);
         }
-}
-
-INLINE void multiply_rows(float *rows, ptrdiff_t ld, const float *factor, int n, ptrdiff_t end)
-{
-    for (int r = 0; r < n; r++)
-        for (ptrdiff_t j = 0; j < end; j += KL_LANES)
-            vstore(rows + r * ld + j, vload(rows + r * ld + j) * vload(factor + j));
 }
 
 /* What decays over the block, or has decayed before it. */
