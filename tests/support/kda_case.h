@@ -61,8 +61,8 @@ kl_tensor kda_rows(kl_tensor t, int64_t start, int64_t end);
 /** A copy of an f32 tensor in memory of its own, dense. */
 kl_tensor kda_copy(kl_tensor t);
 
-/** Runs the call with fresh f32 outputs o and state_out (and snapshots and e when snapshot_every > 0 and the path has them),
- *  and returns it with them. */
+/** Runs the call with fresh f32 outputs o and state_out (and snapshots and e when snapshot_every > 0 and the path has
+ *  them), and returns it with them. */
 kl_kda_args kda_run(const kl_backend *be, kl_kda_args a);
 /** o and state_out (and snapshots and e) of a call that has run against float64. */
 void kda_expect64(const char *what, const kl_kda_args *a, ref64_outputs want, double tolerance);

@@ -4,8 +4,8 @@
 
 #include "cpu/kernels/vec/tile.h"
 
-/* acc is what the state and earlier tiles take away from the values of tokens t0 ...: it becomes the errors, which go to
- * e (NULL: nowhere), and then u, what the tokens write.  Rows past the end are computed and not stored in e. */
+/* acc is what the state and earlier tiles take away from the values of tokens t0 ...: it becomes the errors, which go
+ * to e (NULL: nowhere), and then u, what the tokens write.  Rows past the end are computed and not stored in e. */
 INLINE void solve_tile(vf acc[KL_TILE][2], float *e, ptrdiff_t lde, const struct kl__kda_chunk *c, const float *v,
                        ptrdiff_t ldv, int t0, kl_rule rule, int n_vec)
 {

@@ -1,5 +1,5 @@
-/** What the preparations of chunks share: panels of channels, and sums over channels for the pairs of a block of KL_ROWS
- *  tokens with others, which stay in vectors and are added up across lanes a tree at a time. */
+/** What the preparations of chunks share: panels of channels, and sums over channels for the pairs of a block of
+ *  KL_ROWS tokens with others, which stay in vectors and are added up across lanes a tree at a time. */
 #ifndef KL_CPU_PREP_H
 #define KL_CPU_PREP_H
 

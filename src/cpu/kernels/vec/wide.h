@@ -1,5 +1,5 @@
-/** Updates of a state, slab by slab: tiles of WIDE channels by the vectors of the slab, to which outer products of tokens
- *  are added.  Each multiply-add takes what it broadcasts from memory (see tile.h). */
+/** Updates of a state, slab by slab: tiles of WIDE channels by the vectors of the slab, to which outer products of
+ *  tokens are added.  Each multiply-add takes what it broadcasts from memory (see tile.h). */
 #ifndef KL_CPU_WIDE_H
 #define KL_CPU_WIDE_H
 
