@@ -199,7 +199,10 @@ static void print_zsh(FILE *out)
             fputs(verb->max_words ? "_files" : "", out);
         fputs("' ;;\n", out);
     }
-    fputs("    esac\n}\n_klinear \"$@\"\n", out);
+    /* Either a file that zsh found among its functions, or a text that somebody sources. */
+    fputs("    esac\n}\n"
+          "if [ \"$funcstack[1]\" = _klinear ]; then _klinear \"$@\"; else compdef _klinear klinear; fi\n",
+          out);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- fish -- */

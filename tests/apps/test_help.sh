@@ -79,6 +79,14 @@ for shell in zsh fish; do
     line="help --completion $shell | $shell -n"
     $shell -n "$out" 2>"$err" || fail "expected a script that $shell reads"
 done
+if command -v zsh >/dev/null; then
+    "$klinear" help --completion zsh >"$scratch/klinear.zsh"
+    line="zsh completion, sourced"
+    zsh -fc "autoload -U compinit; compinit -u -d $scratch/dump; source $scratch/klinear.zsh; print \$_comps[klinear]" \
+        >"$scratch/comps" 2>"$err"
+    expect_err ""
+    [ "$(cat "$scratch/comps")" = _klinear ] || fail "expected zsh to know who completes klinear"
+fi
 if command -v fish >/dev/null; then
     cp "$out" "$scratch/klinear.fish"
     line="fish completion"

@@ -23,3 +23,12 @@ expect_code 0
 expect_err ""
 expect_in_out "attn_q.weight            F32    Q8_0         4"
 [ ! -e "$scratch/dry.gguf" ] || fail "expected no file of a dry run"
+
+# A file is not written over itself, under whatever name.
+cp "$scratch/f32.gguf" "$scratch/copy.gguf"
+ln "$scratch/copy.gguf" "$scratch/linked.gguf"
+for to in copy linked; do
+    run quantize "$scratch/copy.gguf" "$scratch/$to.gguf" --type q4_0
+    expect_refused "klinear quantize: $scratch/$to.gguf is the file to read, expected another one to write"
+    cmp -s "$scratch/copy.gguf" "$scratch/f32.gguf" || fail "expected the file as it was"
+done
