@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # klinear and llama.cpp on the same files, in turn.
-#   usage: bench/rival.sh --peer PEER_BENCH [--pairs N] [--threads N] [--prefill LIST] [--depth LIST] [--decode N] FILE ...
+#   usage: bench/rival.sh --peer PEER_BENCH [--pairs N] [--threads N] [--prefill LIST] [--depth LIST] [--decode N]
+#                         [--fill random] FILE ...
 # PEER_BENCH is a program that is called as
 #     PEER_BENCH bench FILE -t THREADS -p LENGTHS -d DEPTHS -n TOKENS -r 1
 # and prints lines "ppN X tok/s" and "tgN@dD X tok/s", which llama.cpp's own library makes in about a hundred lines.
@@ -20,12 +21,12 @@ while [ $# -gt 0 ]; do
     --depth) depth=$2 ;;
     --decode) decode=$2 ;;
     --fill) more="--fill $2" ;; # klinear's states of a depth are made up; the rival reads so far
-    -*) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    -*) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
     *) break ;;
     esac
     shift 2
 done
-[ -n "$peer" ] && [ $# -gt 0 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ -n "$peer" ] && [ $# -gt 0 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cc -O3 -march=native -o "$scratch/membw" "$here/membw.c" -lpthread

@@ -1,8 +1,8 @@
 /* A task is a tile of C.  Inside it, as many blocks of k as fit are packed for all rows of A, which stay in the
  * second-level cache, as do the sums; then B goes by panel by panel: each is packed into the first-level cache,
  * multiplied by all of A, and forgotten.  While that happens the next panel's memory is fetched, so that reading B
- * hides behind arithmetic.  With few rows (decoding) all of k fits, and B is streamed once from end to end.  The order
- * of summation is the same. */
+ * hides behind arithmetic.  With few rows (decoding) all of k fits, and B is streamed once from end to end; where B is
+ * packed, it meets the rows as it goes by.  The order of summation is the same. */
 #include "cpu/gemm.h"
 
 #include "base/memory.h"
@@ -119,8 +119,20 @@ static void pack_blocks(const struct tile *t, int64_t j, int64_t k)
                           t->sizes.columns, k_left(t, k));
 }
 
+/* The panel of packed numbers that column j of the tile is in, from k on. */
+static const char *packed_at(const struct tile *t, int64_t j, int64_t k)
+{
+    int64_t panel = (t->j0 + j) / KL__PANEL;
+    return (const char *)t->g->b_packed + panel * kl__packed_bytes(KL__TYPE_BF16, t->g->k) +
+           kl__packed_bytes(KL__TYPE_BF16, k);
+}
+
 static void pack_columns(const struct tile *t, int64_t j, int64_t k)
 {
+    if (t->g->b_packed) {
+        t->kernels->wide_panel(t->scratch.b, packed_at(t, j, k), (int)((t->j0 + j) % KL__PANEL), k_left(t, k));
+        return;
+    }
     struct kl__matrix b = t->g->b;
     int64_t column = t->j0 + j;
     if (t->g->b_blocks) {
@@ -143,6 +155,11 @@ static struct ahead ahead_of(const struct tile *t, int64_t j, int64_t k)
     int64_t item = (int64_t)kl_dtype_bytes(b.dtype), n = min64(t->sizes.columns, t->n - j);
     if (n <= 0 || t->g->b_blocks)
         return (struct ahead){0};
+    if (t->g->b_packed) {
+        enum { PIECE = 1024 };
+        int64_t bytes = kl__packed_bytes(KL__TYPE_BF16, k_left(t, k));
+        return (struct ahead){.from = packed_at(t, j, k), .step = PIECE, .n = bytes / PIECE, .bytes = PIECE};
+    }
     return (struct ahead){.from = element(b, t->j0 + j, k),
                           .step = b.pitch * item,
                           .n = b.transposed ? k_left(t, k) : n,
@@ -206,8 +223,27 @@ static void store(const struct tile *t)
             store_panel(t, i, j);
 }
 
+/* Few rows meet packed columns as they go by. */
+static void stream_tile(const struct tile *t)
+{
+    const float *a = (const float *)(const void *)element(t->g->a, t->i0, 0);
+    for (int64_t j = 0; j < t->n; j += t->sizes.columns)
+        t->kernels->wide_tile(t->scratch.c + j * t->m, a, t->g->a.pitch, packed_at(t, j, 0),
+                              (int)((t->j0 + j) % KL__PANEL), t->g->k, (int)t->m);
+    store(t);
+}
+
+static bool streams(const struct tile *t)
+{
+    return t->g->b_packed && t->m <= KL__WIDE_ROWS && t->g->a.dtype == KL_F32 && !t->g->a.transposed;
+}
+
 static void compute_tile(const struct tile *t)
 {
+    if (streams(t)) {
+        stream_tile(t);
+        return;
+    }
     int64_t span = t->sizes.block_rows / t->m * KL__GEMM_K; /* of k that is packed at once */
     if (t->g->k == 0)
         memset(t->scratch.c, 0, (size_t)(t->m * ceil_div(t->n, t->sizes.columns) * t->sizes.columns) * sizeof(float));

@@ -32,6 +32,9 @@ struct kl__gemm {
     /** NULL, or: the rows of b are such blocks, at any address, decoded on the way; its dtype is f32, its pitch counts
      *  numbers, whole blocks, and it is not transposed. */
     const struct kl__type_info *b_blocks;
+    /** NULL, or: the same numbers as b, which is bf16 and not transposed, packed in panels of 32 rows
+     *  (kernels/slots_weight.h); they are read instead. */
+    const void *b_packed;
     void *c;                /* [m][n] at c_pitch elements; overlaps nothing */
     int64_t c_pitch;
     kl_dtype c_dtype; /* f32, or bf16: rounded once, at the end */

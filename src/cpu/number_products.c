@@ -6,6 +6,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/expert_rows.h"
 #include "cpu/gemm.h"
+#include "cpu/packed.h"
 #include "cpu/panels.h"
 #include "tensor/tensor.h"
 
@@ -22,7 +23,9 @@ static struct kl__gemm gemm_of(const struct kl__weight *w, int64_t matrix, int64
     struct kl__gemm g = {.m = m, .n = w->n_out, .k = w->n_in, .c = y, .c_pitch = y_pitch, .add = add};
     g.a = (struct kl__matrix){x, x_pitch, KL_F32, false};
     g.b = (struct kl__matrix){kl__weight_row(w, matrix, 0), w->n_in, KL_F32, false};
-    if (!plain(w, g.b.data, &g.b.dtype))
+    if (w->packed && w->type == KL__TYPE_BF16)
+        g.b_packed = kl__packed_panel_start(w, matrix, 0);
+    else if (!plain(w, g.b.data, &g.b.dtype))
         g.b_blocks = kl__type_info(w->type);
     return g;
 }

@@ -8,7 +8,7 @@
 
 size_t kl__cpu_weight_packed_bytes(const kl_backend *be, const struct kl__weight *w)
 {
-    if (!kl__in_panels(be, w) || kl__packed_bytes(w->type, 256) == 0)
+    if (kl__in_panels(be, w) == (w->type == KL__TYPE_BF16))
         return 0;
     return (size_t)(w->n_matrix * kl__packed_matrix_bytes(w));
 }
@@ -84,13 +84,14 @@ struct job {
     char *to;
 };
 
-static struct source source_of(const struct job *job, int64_t matrix, struct kl__panel_rows rows)
+static struct source source_of(const struct job *job, int64_t matrix, int64_t panel)
 {
     const struct kl__weight *w = job->w;
+    struct kl__panel_rows rows = kl__panel_rows(w->n_out, panel);
     size_t pitch = 0;
     kl__type_bytes(w->type, w->n_in, &pitch);
-    int64_t rest = w->n_out - rows.first;
-    return (struct source){kl__weight_row(w, matrix, rows.first), (int64_t)pitch,
+    int64_t first = w->type == KL__TYPE_BF16 ? rows.row : rows.first, rest = w->n_out - first;
+    return (struct source){kl__weight_row(w, matrix, first), (int64_t)pitch,
                            (int)(rest < KL__PANEL ? rest : KL__PANEL)};
 }
 
@@ -117,13 +118,36 @@ static void pack_panel(const struct job *job, uint8_t *to, const struct source *
     }
 }
 
+/* Pairs of a part are parted by row already when bf16_panel leaves them. */
+static void pack_pairs(const struct job *job, uint8_t *to, const struct source *s)
+{
+    int64_t n_in = job->w->n_in, pitch = s->pitch;
+    uint8_t spare[KL__PANEL * PART * 2];
+    for (int64_t k = 0; k < n_in; k += PART, to += kl__packed_bytes(KL__TYPE_BF16, PART)) {
+        int64_t n = n_in - k < PART ? n_in - k : PART;
+        const uint8_t *from = s->from + 2 * k;
+        if (s->n_row < KL__PANEL) {
+            memset(spare, 0, sizeof spare);
+            for (int row = 0; row < s->n_row; row++)
+                memcpy(spare + row * 2 * PART, from + row * s->pitch, (size_t)(2 * n));
+            from = spare;
+            pitch = 2 * PART;
+        }
+        job->kernels->bf16_panel((uint16_t *)(void *)to, from, pitch, n, NULL);
+    }
+}
+
 static void pack_task(void *arg, int64_t task, int thread)
 {
     (void)thread;
     const struct job *job = arg;
     int64_t n_panel = kl__n_panel(job->w->n_out), matrix = task / n_panel, panel = task % n_panel;
-    struct source s = source_of(job, matrix, kl__panel_rows(job->w->n_out, panel));
-    pack_panel(job, (uint8_t *)job->to + task * kl__packed_bytes(job->w->type, job->w->n_in), &s);
+    struct source s = source_of(job, matrix, panel);
+    uint8_t *to = (uint8_t *)job->to + task * kl__packed_bytes(job->w->type, job->w->n_in);
+    if (job->w->type == KL__TYPE_BF16)
+        pack_pairs(job, to, &s);
+    else
+        pack_panel(job, to, &s);
 }
 
 void kl__cpu_weight_pack(const kl_backend *be, void *to, const struct kl__weight *w)

@@ -1,7 +1,8 @@
 /** Matrices packed for products (cpu/kernels/slots_weight.h): panel after panel, matrix after matrix.
  *
- *  Panel i of a packed matrix has the rows of kl__panel_rows(n_out, i) from `first` on; of a matrix that has fewer rows
- *  than a panel the others are zeros. */
+ *  Panel i of packed blocks has the rows of kl__panel_rows(n_out, i) from `first` on; of a matrix that has fewer rows
+ *  than a panel the others are zeros.  Panel i of packed bf16 has the rows from 32 i on, and zeros after the last.
+ *  Only what products use is packed: blocks that are multiplied in panels, bf16 that is not. */
 #ifndef KL_CPU_PACKED_MATRIX_H
 #define KL_CPU_PACKED_MATRIX_H
 

@@ -90,7 +90,7 @@ static void packed(void **state)
         int32_t *token = kt_tokens(&r, N + MORE, e.n_vocab);
         float *want = run_new(&e, token, N);
         int64_t before = kl_model_memory_bytes(e.model), bytes = kl_model_packed_bytes(e.model);
-        assert_true((bytes > 0) == (i >= 2));
+        assert_true((bytes > 0) == (i >= 1)); /* not f32; bf16 on machines that multiply it in f32 */
         KT_OK(kl_model_pack(e.model, KT_ERR));
         KT_OK(kl_model_pack(e.model, KT_ERR));
         assert_true(kl_model_memory_bytes(e.model) == before + bytes);

@@ -38,4 +38,18 @@ typedef void kl__gemm_tile_fn(float *sum, const float *a, const float *b, int64_
 typedef void kl__gemm_store_fn(void *c, kl_dtype dtype, int64_t c_pitch, const float *sum, const float *bias, bool add,
                                int64_t m, int n);
 
+/* ---- bf16 packed in panels of 32 rows (slots_weight.h): columns `column` .. `column` + columns - 1 of one, which is a
+ *      multiple of `columns`, from an even number k on */
+
+enum { KL__WIDE_ROWS = 4 };
+
+/** to[k][j] as gemm_pack leaves it, for k < n_k and j < columns. */
+typedef void kl__wide_panel_fn(float *to, const void *from, int column, int64_t n_k);
+
+/** sum[i][j] as gemm_tile leaves it after all blocks of KL__GEMM_K, the first of them without `add`, of n_k numbers:
+ *  for few rows the panel is read as it goes by.  a [m][n_k] at a_pitch, 1 <= m <= KL__WIDE_ROWS; sum [m][columns].
+ *  The same bits as wide_panel and gemm_tile of the same level. */
+typedef void kl__wide_tile_fn(float *sum, const float *a, int64_t a_pitch, const void *from, int column, int64_t n_k,
+                              int m);
+
 #endif

@@ -51,7 +51,8 @@ typedef void kl__q8_tile_fn(float *sum, const struct kl__q8_rows *x, const uint8
  * four numbers of every row.
  *     Q8_0   a group:  scale [32] f16,  v [8] L
  *     Q4_0   a group:  scale [32] f16,  [4] L: line j has lines j and, 4 bits higher, j + 4 of v
- *     Q4_K   8 groups: d [32] f16, dmin [32] f16, scale [8][32] u8, low [8][32] u8, then [8][4] L as for Q4_0 */
+ *     Q4_K   8 groups: d [32] f16, dmin [32] f16, scale [8][32] u8, low [8][32] u8, then [8][4] L as for Q4_0
+ *     BF16   two numbers: [32][2], a zero beside a last number that is alone; for products in f32 (slots_gemm.h) */
 
 /** Bytes of a packed panel of n numbers a row, a multiple of 64; 0: the type is not packed.  n is whole blocks. */
 static inline int64_t kl__packed_bytes(enum kl__type type, int64_t n)
@@ -60,11 +61,13 @@ static inline int64_t kl__packed_bytes(enum kl__type type, int64_t n)
     case KL__TYPE_Q8_0: return n / 32 * (64 + 1024);
     case KL__TYPE_Q4_0: return n / 32 * (64 + 512);
     case KL__TYPE_Q4_K: return n / 256 * (128 + 512 + 4096);
+    case KL__TYPE_BF16: return (n + 1) / 2 * 128;
     default: return 0;
     }
 }
 
-/** n numbers (whole blocks) of each row of a packed panel, as weight_panel leaves them.  The same bits everywhere. */
+/** n numbers (whole blocks) of each row of a packed panel of blocks, as weight_panel leaves them.  The same bits
+ *  everywhere. */
 typedef void kl__packed_panel_fn(uint8_t *q, float *scale, float *low, enum kl__type type, const void *from, int64_t n,
                                  const void *ahead);
 

@@ -46,3 +46,32 @@ void kl__gemm_store_ref(void *c, kl_dtype dtype, int64_t c_pitch, const float *s
                 ((float *)c)[at] = add ? ((float *)c)[at] + x : x;
         }
 }
+
+/* --------------------------------------------------------------------------------------------------- packed bf16 -- */
+
+static float wide_number(const void *from, int column, int64_t k)
+{
+    return kl__f32_of_bf16(((const uint16_t *)from)[(k / 2 * KL__PANEL + column) * 2 + k % 2]);
+}
+
+void kl__wide_panel_ref(float *to, const void *from, int column, int64_t n_k)
+{
+    for (int64_t k = 0; k < n_k; k++)
+        for (int j = 0; j < COLUMNS; j++)
+            to[k * COLUMNS + j] = wide_number(from, column + j, k);
+}
+
+void kl__wide_tile_ref(float *sum, const float *a, int64_t a_pitch, const void *from, int column, int64_t n_k, int m)
+{
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < COLUMNS; j++) {
+            float total = 0;
+            for (int64_t k = 0; k < n_k; k += KL__GEMM_K) {
+                float s = 0;
+                for (int64_t l = k; l < n_k && l < k + KL__GEMM_K; l++)
+                    s += a[i * a_pitch + l] * wide_number(from, column + j, l);
+                total = k > 0 ? total + s : s;
+            }
+            sum[i * COLUMNS + j] = total;
+        }
+}
