@@ -25,8 +25,8 @@ static void need(bool holds)
 static void open_engine(const char *path)
 {
     kl_config c;
-    kl_backend *be;
-    kl_model *model;
+    kl_backend *be = NULL;
+    kl_model *model = NULL;
     need(kl_config_preset(&c, "tiny", NULL) == KL_OK);
     c.n_layer = 2;
     c.mixer[1] = KL_MIXER_MLA;
@@ -34,7 +34,8 @@ static void open_engine(const char *path)
     c.n_embd = c.n_ff = c.kv_rank = 32;
     c.n_kda_head = c.n_kda_v_head = c.n_head = 1;
     c.kda_k = c.kda_v = c.decay_rank = c.gate_rank = c.qk_nope = c.qk_rope = c.v_dim = 16;
-    need(kl_model_init(path, &c, 1, NULL, NULL) == KL_OK && kl_backend_open(&be, NULL, NULL) == KL_OK);
+    need(kl_model_init(path, &c, 1, NULL, NULL) == KL_OK);
+    need(kl_backend_open(&be, NULL, NULL) == KL_OK);
     need(kl_model_open(&model, path, &(kl_model_options){.backend = be}, NULL) == KL_OK);
     kl_engine_options options = {.cache_bytes = 1 << 20, .max_batch_tokens = 64};
     need(kl_engine_open(&engine, model, &options, NULL) == KL_OK);
