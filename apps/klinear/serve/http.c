@@ -252,8 +252,7 @@ static void add_headers(struct ks_exchange *x, struct MHD_Response *r)
     const struct ks_options *o = x->server->o;
     MHD_add_response_header(r, "Content-Type", x->type ? x->type : "application/json");
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
-    if (x->state == KS_STREAMING || x->state == KS_STREAMED)
-        MHD_add_response_header(r, "X-Accel-Buffering", "no");
+    MHD_add_response_header(r, "X-Accel-Buffering", "no");
     MHD_add_response_header(r, "Cache-Control", "no-store");
     if (x->status == 401)
         MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
@@ -279,12 +278,6 @@ static enum MHD_Result queue(struct ks_exchange *x, struct MHD_Response *r)
     return result;
 }
 
-/* With the lock held. */
-static enum MHD_Result queue_answer(struct ks_exchange *x)
-{
-    return queue(x, MHD_create_response_from_buffer(x->out.n, x->out.data, MHD_RESPMEM_MUST_COPY));
-}
-
 /* The next bytes of a stream. */
 static ssize_t read_stream(void *user, uint64_t at, char *data, size_t room)
 {
@@ -307,23 +300,25 @@ static ssize_t read_stream(void *user, uint64_t at, char *data, size_t room)
     return n;
 }
 
-/* What the endpoint, or the generation behind it, has made of the request. */
+/* What the endpoint, or the generation behind it, has made of the request.  The lock is not held while something is
+ * queued: the library has a lock of its own around read_stream(). */
 static enum MHD_Result answer(struct ks_exchange *x)
 {
     pthread_mutex_lock(&x->lock);
-    enum MHD_Result result = MHD_YES;
-    if (x->gone && x->state != KS_ANSWERED) {
-        result = MHD_NO;
-    } else if (x->state == KS_ANSWERED) {
-        result = queue_answer(x);
-    } else if (x->state == KS_WAITING) {
+    enum ks_state state = x->state;
+    bool gone = x->gone;
+    if (state == KS_WAITING && !gone) {
         x->suspended = true;
         MHD_suspend_connection(x->connection);
-    } else {
-        result = queue(x, MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, x, NULL));
     }
     pthread_mutex_unlock(&x->lock);
-    return result;
+    if (state == KS_ANSWERED) /* that is for good */
+        return queue(x, MHD_create_response_from_buffer(x->out.n, x->out.data, MHD_RESPMEM_MUST_COPY));
+    if (gone)
+        return MHD_NO;
+    if (state == KS_WAITING)
+        return MHD_YES;
+    return queue(x, MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, x, NULL));
 }
 
 /* ------------------------------------------------------------------------------------------------------ requests -- */
