@@ -1,4 +1,5 @@
 #include "engine/prefix.h"
+#include "engine/prefix_disk.h"
 
 #include "base/error.h"
 
@@ -7,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FIRST_ROOM = 256 };
+enum { FIRST_ROOM = 256, DISK_GIB = 16 };
 
 /* -------------------------------------------------------------------------------------------- the table of nodes -- */
 
@@ -180,9 +181,9 @@ kl_status kl_prefix_open(kl_prefix **prefix, kl_engine *e, const kl_prefix_optio
 {
     if (e->prefix)
         return kl__fail(err, KL_ERR_ARGUMENT, "kl_prefix_open: the engine has a prefix cache already");
-    if (options && options->bytes < 0)
-        return kl__fail(err, KL_ERR_ARGUMENT, "kl_prefix_open: bytes is %lld, expected a size",
-                        (long long)options->bytes);
+    if (options && (options->bytes < 0 || options->disk_bytes < 0))
+        return kl__fail(err, KL_ERR_ARGUMENT, "kl_prefix_open: bytes is %lld and disk_bytes %lld, expected sizes",
+                        (long long)options->bytes, (long long)options->disk_bytes);
     kl_prefix *p = kl__alloc(e->alloc, sizeof *p);
     if (!p)
         return kl__fail(err, KL_ERR_MEMORY, "no memory for a prefix cache");
@@ -193,7 +194,12 @@ kl_status kl_prefix_open(kl_prefix **prefix, kl_engine *e, const kl_prefix_optio
     p->seed = mix((uint64_t)now.tv_nsec ^ (uint64_t)(uintptr_t)p);
     p->n_node = 1; /* the root */
     kl_status status = grow(p, FIRST_ROOM, err);
+    if (status == KL_OK && options && options->folder)
+        status = kl__disk_open(&p->disk, e, options->folder,
+                               options->disk_bytes ? options->disk_bytes : (int64_t)DISK_GIB << 30, err);
     if (status != KL_OK) {
+        kl__release(e->alloc, p->node);
+        kl__release(e->alloc, p->slot);
         kl__release(e->alloc, p);
         return status;
     }
@@ -210,6 +216,7 @@ void kl_prefix_close(kl_prefix *p)
         return;
     const kl_allocator *alloc = p->engine->alloc;
     kl_prefix_clear(p);
+    kl__disk_close(p->disk);
     p->engine->prefix = NULL;
     p->engine->pages.give_up = NULL;
     kl__release(alloc, p->node);
@@ -222,6 +229,8 @@ kl_prefix_state kl_prefix_state_of(const kl_prefix *p)
     kl_prefix_state s = {.bytes = p->bytes, .most_bytes = p->most_bytes, .n_block = p->n_live};
     for (int32_t i = 1; i < p->n_node; i++)
         s.n_checkpoint += p->node[i].parent >= 0 && p->node[i].checkpoint;
+    s.disk_bytes = p->disk ? p->disk->bytes : 0;
+    s.n_file = p->disk ? p->disk->n : 0;
     return s;
 }
 
@@ -274,7 +283,25 @@ int64_t kl__prefix_reusable(const struct kl__visit *v)
 {
     int64_t n_block, matched;
     descend(v, false, &n_block, &matched);
-    return n_block * KL_PAGE_TOKENS;
+    int64_t stored = v->p->disk ? kl__disk_find(v->p->disk, v->space, v->token, v->n_token) : 0;
+    return stored > n_block * KL_PAGE_TOKENS ? stored : n_block * KL_PAGE_TOKENS;
+}
+
+/* Where the disk has more than memory, the session becomes what it has, and memory has it again.  Returns how many
+ * tokens that are; 0: none, or the file was no good. */
+static int64_t load(const struct kl__visit *v, int64_t reusable)
+{
+    int64_t stored = v->p->disk ? kl__disk_find(v->p->disk, v->space, v->token, v->n_token) : 0;
+    while (stored > reusable && !kl__disk_load(v->p->disk, v->session, v->space, v->token, stored)) {
+        int64_t next = kl__disk_find(v->p->disk, v->space, v->token, v->n_token);
+        if (next >= stored)
+            return 0; /* there is no memory for it */
+        stored = next;
+    }
+    if (stored <= reusable)
+        return 0;
+    kl__prefix_keep(v);
+    return stored;
 }
 
 kl_status kl__prefix_begin(const struct kl__visit *v, kl_prefix_report *report, kl_error *err)
@@ -282,10 +309,11 @@ kl_status kl__prefix_begin(const struct kl__visit *v, kl_prefix_report *report, 
     int64_t n_block, matched;
     v->p->clock++;
     int32_t at = descend(v, true, &n_block, &matched);
-    if (at)
+    int64_t loaded = load(v, n_block * KL_PAGE_TOKENS), reused = loaded ? loaded : n_block * KL_PAGE_TOKENS;
+    if (at && !loaded)
         KL_TRY(resume(v, at, n_block, err));
-    int64_t reused = n_block * KL_PAGE_TOKENS;
-    *report = (kl_prefix_report){matched * KL_PAGE_TOKENS, reused, v->n_token - reused};
+    matched = matched * KL_PAGE_TOKENS > reused ? matched * KL_PAGE_TOKENS : reused;
+    *report = (kl_prefix_report){matched, reused, v->n_token - reused, loaded};
     return KL_OK;
 }
 
@@ -318,6 +346,7 @@ void kl__prefix_keep(const struct kl__visit *v)
         kl__release(p->engine->alloc, copy);
     } else {
         p->node[at].checkpoint = copy;
+        p->node[at].stored = false;
         p->bytes += checkpoint_bytes(p);
     }
     if (at <= 0)
@@ -326,6 +355,59 @@ void kl__prefix_keep(const struct kl__visit *v)
     while (p->bytes > p->most_bytes && give_up_one(p, at))
         ;
 }
+
+/* ---------------------------------------------------------------------------------------------------------- disk -- */
+
+/* The checkpoint that is worth a file and was used last; 0: none. */
+static int32_t next_to_store(const kl_prefix *p)
+{
+    int32_t best = 0;
+    for (int32_t i = 1; i < p->n_node; i++) {
+        const struct kl__node *n = &p->node[i];
+        bool wanted = n->parent >= 0 && n->checkpoint && !n->stored && n->n_child != 1;
+        if (wanted && (!best || n->used > p->node[best].used))
+            best = i;
+    }
+    return best;
+}
+
+/* A session that is at node `at`. */
+static kl_status session_at(kl_session **session, kl_prefix *p, int32_t at, kl_error *err)
+{
+    int64_t n_block = 0;
+    for (int32_t i = at; i > 0; i = p->node[i].parent)
+        n_block++;
+    int32_t *token = kl__alloc(p->engine->alloc, (size_t)n_block * sizeof p->node->token);
+    if (!token)
+        return kl__fail(err, KL_ERR_MEMORY, "no memory for %lld blocks", (long long)n_block);
+    int64_t b = n_block;
+    for (int32_t i = at; i > 0; i = p->node[i].parent)
+        memcpy(token + --b * KL_PAGE_TOKENS, p->node[i].token, sizeof p->node->token);
+    kl_status status = kl_session_open(session, p->engine, err);
+    struct kl__visit v = {.p = p, .session = *session, .token = token};
+    if (status == KL_OK)
+        status = resume(&v, at, n_block, err);
+    kl__release(p->engine->alloc, token);
+    return status;
+}
+
+kl_status kl_prefix_spill(kl_prefix *p, bool *wrote, kl_error *err)
+{
+    *wrote = false;
+    int32_t at = p->disk ? next_to_store(p) : 0;
+    if (!at)
+        return KL_OK;
+    kl_session *session = NULL;
+    p->node[at].stored = true; /* whatever comes of it, it is not tried again and again */
+    kl_status status = session_at(&session, p, at, err);
+    if (status == KL_OK)
+        status = kl__disk_store(p->disk, session, p->node[at].space, err);
+    kl_session_close(session);
+    *wrote = status == KL_OK;
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------------ a prompt -- */
 
 /* The next position behind `from` where a checkpoint is wanted: a power of two, a mark, or the last full block before
  * the prompt's last token; n_token when there is none. */

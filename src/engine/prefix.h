@@ -25,6 +25,7 @@ struct kl__node {
     int32_t next_free; /* of a free node */
     char *checkpoint;  /* [fixed_bytes] or NULL */
     uint64_t space;
+    bool stored; /* its checkpoint was offered to the disk */
     int32_t token[KL_PAGE_TOKENS];
 };
 
@@ -37,6 +38,7 @@ struct kl_prefix {
     int64_t n_slot; /* a power of two */
     int64_t n_live;
     uint64_t clock, seed;
+    struct kl__disk *disk; /* NULL: none */
 };
 
 /** A prompt on its way through the tree, for whoever reads it piece by piece: kl_prefix_prefill(), schedule_step.c. */

@@ -161,6 +161,7 @@ static bool begin(kl_scheduler *s, struct kl__job *job)
     job->began = kl__now();
     r->waited_seconds = job->began - job->came;
     r->n_matched = found.matched;
+    r->n_loaded = found.loaded;
     r->n_reused = kl_session_length(job->session);
     r->reuse = !uses_prefix(s, job)           ? KL_REUSE_OFF
                : found.matched == 0           ? KL_REUSE_NOTHING

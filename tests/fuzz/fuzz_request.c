@@ -1,5 +1,5 @@
-/* Bytes as the bodies of requests: the first byte chooses the endpoint.  What is accepted is submitted to a scheduler over
- * a small model, takes a few steps and is cancelled.  Every answer has to be JSON, or a stream. */
+/* Bytes as the bodies of requests: the first byte chooses the endpoint.  What is accepted is submitted to a scheduler
+ * over a small model, takes a few steps and is cancelled.  Every answer has to be JSON, or a stream. */
 #include "serve/http.h"
 #include "serve/routes.h"
 

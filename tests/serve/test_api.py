@@ -1,6 +1,7 @@
 """usage: test_api.py KLINEAR: what the endpoints answer, and that company changes no answer."""
 import base64
 import json
+import os
 import signal
 import struct
 import sys
@@ -281,6 +282,35 @@ def check_leaving(s):
     expect(s.metric("jobs_cancelled_total") + s.metric("http_dropped_total") >= 2, "both count")
 
 
+def check_restart(program, messages, second):
+    """What was read before a restart, or before a kill, is not read again, and changes no answer."""
+    with tempfile.TemporaryDirectory() as folder:
+        ask = {"messages": messages, "max_tokens": 8, "seed": 3}
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            with Server(program, "--cache-dir", folder) as s:
+                first = s.post(CHAT, ask)
+                expect(first["choices"] == second["choices"], "the same answer with a folder")
+                for _ in range(100):
+                    if sign == signal.SIGTERM or s.metric("prefix_files") >= 1:
+                        break
+                    time.sleep(0.1)
+                s.process.send_signal(sign)
+                s.process.wait(30)
+                s.process.returncode = 0
+        with Server(program, "--cache-dir", folder) as s:
+            again = s.post(CHAT, ask)
+            expect(again["choices"] == second["choices"], "another answer after a restart")
+            expect(again["usage"]["klinear"]["loaded_tokens"] >= 576, f"nothing came from the disk: {again['usage']}")
+        for name in os.listdir(folder):
+            with open(os.path.join(folder, name), "r+b") as f:
+                f.seek(5000)
+                f.write(b"damage")
+        with Server(program, "--cache-dir", folder) as s:
+            again = s.post(CHAT, ask)
+            expect(again["choices"] == second["choices"], "another answer after damage")
+            expect(again["usage"]["klinear"]["loaded_tokens"] == 0, "a damaged file was used")
+
+
 def check_keys(program):
     with tempfile.NamedTemporaryFile("w") as keys:
         keys.write("# who may ask\nsk-0123456789abcdef first\nsk-another-long-key second\n")
@@ -381,6 +411,7 @@ def main(program):
         again = s.post(CHAT, {"messages": messages, "max_tokens": 8, "seed": 3})
         expect(again["choices"] == second["choices"], "a hit changed the answer")
         expect(again["usage"]["klinear"]["reuse"] == "off", "no cache")
+    check_restart(program, messages, second)
     check_keys(program)
     check_stopping(program)
     print("fine")

@@ -88,6 +88,8 @@ void ks_ep_metrics(struct ks_exchange *x)
         {"prefix_most_bytes", "gauge", "Bytes that it may hold.", (double)t.prefix.most_bytes},
         {"prefix_blocks", "gauge", "Blocks of 64 tokens in the prefix cache.", (double)t.prefix.n_block},
         {"prefix_checkpoints", "gauge", "Places at which a prompt can go on.", (double)t.prefix.n_checkpoint},
+        {"prefix_disk_bytes", "gauge", "Bytes of its files.", (double)t.prefix.disk_bytes},
+        {"prefix_files", "gauge", "Its files.", (double)t.prefix.n_file},
         {"stopping", "gauge", "1 while the server is being stopped.", s->draining ? 1 : 0},
     };
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++)

@@ -49,7 +49,9 @@ static kl_status open_scheduler(struct ks_server *s, kl_error *err)
 {
     const struct ks_options *o = s->o;
     if (o->cache >= 0)
-        KL_TRY(kl_prefix_open(&s->prefix, s->l->engine, &(kl_prefix_options){.bytes = o->cache}, err));
+        KL_TRY(kl_prefix_open(&s->prefix, s->l->engine,
+                              &(kl_prefix_options){.bytes = o->cache, .folder = o->folder, .disk_bytes = o->disk},
+                              err));
     kl_scheduler_options options = {
         .max_running = (int)o->sequences,
         .max_waiting = (int)o->queue,
@@ -75,13 +77,24 @@ static void raise_descriptors(const struct ks_options *o)
 
 /* ------------------------------------------------------------------------------------------------------- running -- */
 
+/* One file of the prefix cache; false: there is nothing to write, or it cannot be written. */
+static bool spill(struct ks_server *s)
+{
+    bool wrote = false;
+    if (s->prefix && kl_prefix_spill(s->prefix, &wrote, NULL) != KL_OK)
+        ks_log_event(s, "the prefix cache cannot be written to its folder", NULL, 0);
+    return wrote;
+}
+
 static void *step(void *user)
 {
     struct ks_server *s = user;
     while (!s->stopping) {
-        kl_error err;
-        if (kl_scheduler_step(s->scheduler, 0.5, NULL, &err) != KL_OK)
+        bool busy;
+        if (kl_scheduler_step(s->scheduler, 0.5, &busy, NULL) != KL_OK)
             ks_log_event(s, "a step failed", NULL, 0);
+        if (!busy && !s->stopping && kl_scheduler_jobs(s->scheduler, NULL, 0) == 0)
+            spill(s);
     }
     return NULL;
 }
@@ -143,6 +156,8 @@ static kl_status run(struct ks_server *s, kl_error *err)
     kl_scheduler_wake(s->scheduler);
     pthread_join(s->stepper, NULL);
     ks_http_close(s);
+    for (double until = ka_seconds() + (double)s->o->drain_seconds; ka_seconds() < until && spill(s);)
+        ;
     ks_log_event(s, "stopped", NULL, 0);
     return KL_OK;
 }

@@ -4,6 +4,7 @@
 #include "routes.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Asks its jobs to end; nobody will hear of them any more. */
 static void cancel(struct ks_exchange *x)
@@ -43,7 +44,9 @@ static bool open_choices(struct ks_generation *g, struct ks_problem *p)
 static kl_request request_of(const struct ks_generation *g, struct ks_choice *c)
 {
     const struct ks_server *s = g->x->server;
-    uint64_t key = g->x->key < 0 ? 0 : (uint64_t)g->x->key + 1;
+    uint64_t key = 0; /* the same after a restart, whatever the order of the keys */
+    if (g->x->key >= 0)
+        memcpy(&key, s->keys.key[g->x->key].digest, sizeof key);
     int64_t room = s->context - c->prompt->n;
     return (kl_request){
         .token = c->prompt->token,

@@ -141,9 +141,11 @@ typedef struct kl_prefix kl_prefix;
 
 typedef struct kl_prefix_options {
     int64_t bytes; /* most bytes of checkpoints and of latent pages that only the cache holds; 0: a quarter of memory */
+    const char *folder; /* where kl_prefix_spill() writes, and what was written before is found; NULL: nowhere */
+    int64_t disk_bytes; /* most bytes there, the last file apart; 0: 16 GiB */
 } kl_prefix_options;
 
-/** Errors: KL_ERR_ARGUMENT (the engine has one already), KL_ERR_MEMORY. */
+/** Errors: KL_ERR_ARGUMENT (the engine has one already), KL_ERR_MEMORY, KL_ERR_IO (the folder). */
 KL_API kl_status kl_prefix_open(kl_prefix **prefix, kl_engine *engine, const kl_prefix_options *options, kl_error *err);
 /** Before its engine.  NULL is allowed. */
 KL_API void kl_prefix_close(kl_prefix *prefix);
@@ -153,6 +155,7 @@ typedef struct kl_prefix_report {
     int64_t matched; /* tokens whose blocks are in the cache */
     int64_t reused;  /* tokens that were not read again: up to the deepest checkpoint among those */
     int64_t read;    /* tokens that were */
+    int64_t loaded;  /* of those reused, tokens that came from the disk */
 } kl_prefix_report;
 
 /** Reads a prompt through the cache: the session, which must be empty, continues where the deepest checkpoint on the
@@ -167,9 +170,16 @@ KL_API kl_status kl_prefix_prefill(kl_prefix *prefix, kl_session *session, uint6
 typedef struct kl_prefix_state {
     int64_t bytes, most_bytes; /* held, and the budget */
     int64_t n_block, n_checkpoint;
+    int64_t disk_bytes, n_file; /* in the folder, those of other models included */
 } kl_prefix_state;
 KL_API kl_prefix_state kl_prefix_state_of(const kl_prefix *prefix);
-/** Forgets everything. */
+/** Writes one checkpoint to the folder: of those at the ends of what was read, and where prompts part, the one used
+ *  last that is not there yet.  *wrote: there was one.  To be called when there is nothing else to do, and before
+ *  closing until nothing is left.  A file is complete or absent, and has a checksum; one that cannot be read is
+ *  removed, and the prompt read instead.   Cost: the write of a session file.
+ *  Errors: KL_ERR_IO, KL_ERR_MEMORY.   [T: engine/prefix_disk] */
+KL_API kl_status kl_prefix_spill(kl_prefix *prefix, bool *wrote, kl_error *err);
+/** Forgets everything in memory. */
 KL_API void kl_prefix_clear(kl_prefix *prefix);
 
 #ifdef __cplusplus

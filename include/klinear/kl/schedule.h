@@ -63,6 +63,7 @@ KL_API const char *kl_job_end_name(kl_job_end end);
 typedef struct kl_job_report {
     int64_t n_prompt, n_matched; /* tokens; of them in the cache's tree when reading began */
     int64_t n_reused, n_read;    /* prompt tokens that were taken from the cache, and that were read */
+    int64_t n_loaded;            /* of those reused, tokens that came from the disk */
     int64_t n_new;               /* generated */
     int64_t n_again;             /* read again after its pages were taken away */
     int n_preempted;             /* how often they were */
