@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Draws docs/kda_vs_dplr.svg and docs/kda_length.svg.   usage: bench/plot_ops.sh [RESULTS.csv [FOLDER]]
+# Draws docs/kda_vs_dplr.svg, and docs/kda_length.svg where that sweep is there.
+# usage: bench/plot_ops.sh [RESULTS.csv [FOLDER]]
 # RESULTS.csv is what bench/ops.sh wrote (default: its latest).  A point is the best chunk of its length.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -60,6 +61,8 @@ plot '$data/dplr' using 1:2 with linespoints lw 2 pt 7 lc rgb '#c0504d' title 'D
      '$data/ratio' using 1:2:(sprintf('%.2f x', \$3)) with labels offset 0,1 tc rgb '#c0504d' notitle
 PLOT
 
+drawn=$folder/kda_vs_dplr.svg
+if [ -s "$data/kda_f32_1" ]; then
 softmax=
 [ ! -s "$data/softmax" ] || softmax="'$data/softmax' using 1:2 with linespoints lw 2 pt 5 lc rgb '#888888' \
      title 'softmax attention, f32, 1 thread',"
@@ -76,5 +79,7 @@ plot $softmax \
      '$data/kda_f32_2' using 1:2 with linespoints lw 2 pt 7 lc rgb '#5a9a3c' title 'KDA, f32, 2 threads', \
      '$data/kda_bf16_2' using 1:2 with linespoints lw 2 pt 6 lc rgb '#a9d68c' title 'KDA, bf16, 2 threads'
 PLOT
+drawn="$drawn $folder/kda_length.svg"
+fi
 awk '{ printf "DPLR / KDA at %5d tokens: %.2f\n", $1, $3 }' "$data/ratio"
-echo "$folder/kda_vs_dplr.svg $folder/kda_length.svg"
+echo "$drawn"

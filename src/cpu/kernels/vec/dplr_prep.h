@@ -3,8 +3,6 @@
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/vec/prep.h"
 
-#include <string.h>
-
 /* A block of tokens on a panel of channels.  Pointers to rows are at the panel's first channel. */
 struct block {
     int t0, n;     /* tokens t0 .. t0+n-1 */
@@ -20,19 +18,10 @@ struct block {
     const struct kl__dplr_chunk *c;
 };
 
-/* Pairs inside a block.  Reader r has r pairs of b with k and as many with a, r + 1 of q with either; reader
- * KL_ROWS-1-r has what is missing to 4 KL_ROWS: the two share an array of sums. */
-enum { N_SHARED = KL_ROWS / 2, N_SUM = 4 * KL_ROWS };
-
-INLINE int shared_array(int r)
-{
-    return r < N_SHARED ? r : KL_ROWS - 1 - r;
-}
-/* Where the pairs of b and k begin in it; those of b and a, q and k, q and a follow. */
-INLINE int shared_place(int r)
-{
-    return r < N_SHARED ? N_SUM - (4 * r + 2) : 0;
-}
+enum {
+    ROWS = 16, /* tokens of a block: as many as of a chunk of the usual length, which then is one block */
+    N_SUM = 4 * ROWS, /* room for the pairs of one reader: 2 r with b, of its k and then its a, 2 r + 2 with q */
+};
 
 /* A row that has been written meets the new token, and decays by it. */
 INLINE void meet_row(float *row, const vf *alpha, const vf *b, const vf *q, vf *with_b, vf *with_q, bool first,
@@ -85,38 +74,31 @@ INLINE void meet_block(const struct block *b, int r, ptrdiff_t j, vf *sums, int 
     begin_row(au + r * b->ld, x->a + r * x->lda + j, qr, sums + 4 * r + 1, first, n_vec);
 }
 
-/* The pairs of reader r out of its array, whose sums are in order. */
-INLINE void store_reader(const struct block *b, int r, const vf sum[N_SUM / KL_LANES])
+/* The pairs of reader r, whose sums lie one after the other. */
+INLINE void store_reader(const struct block *b, int r, const vf sums[N_SUM])
 {
+    vf sum[N_SUM / KL_LANES];
+    int n = 4 * r + 2;
     ptrdiff_t row = (b->t0 + r) * KL_CHUNK_MAX + b->t0;
-    int at = shared_place(r);
-    store_some(b->c->Abk + row, sum, N_SUM, at, r, b->add);
-    store_some(b->c->Aba + row, sum, N_SUM, at + r, r, b->add);
-    store_some(b->c->Aqk + row, sum, N_SUM, at + 2 * r, r + 1, b->add);
-    store_some(b->c->Aqa + row, sum, N_SUM, at + 3 * r + 1, r + 1, b->add);
+    add_lanes(sum, sums, n);
+    store_some(b->c->Abk + row, sum, n, 0, r, b->add);
+    store_some(b->c->Aba + row, sum, n, r, r, b->add);
+    store_some(b->c->Aqk + row, sum, n, 2 * r, r + 1, b->add);
+    store_some(b->c->Aqa + row, sum, n, 3 * r + 1, r + 1, b->add);
 }
 
 INLINE void add_inside(const struct block *b)
 {
-    vf sums[N_SHARED][N_SUM];
-    if (b->n < KL_ROWS)
-        memset(sums, 0, sizeof sums);
+    vf sums[N_SUM + KL_LANES];
     for (int r = 0; r < b->n; r++) {
-        vf *own = sums[shared_array(r)] + shared_place(r);
         ptrdiff_t j = 0;
         for (; j + STEP * KL_LANES <= b->end; j += STEP * KL_LANES)
-            meet_block(b, r, j, own, STEP);
+            meet_block(b, r, j, sums, STEP);
         for (; j < b->end; j += KL_LANES)
-            meet_block(b, r, j, own, 1);
-    }
-#pragma GCC unroll 4
-    for (int s = 0; s < N_SHARED; s++) {
-        vf sum[N_SUM / KL_LANES];
-        add_lanes(sum, sums[s], N_SUM);
-        if (s < b->n)
-            store_reader(b, s, sum);
-        if (KL_ROWS - 1 - s < b->n)
-            store_reader(b, KL_ROWS - 1 - s, sum);
+            meet_block(b, r, j, sums, 1);
+        for (int i = 4 * r + 2; i % KL_LANES; i++)
+            sums[i] = vset(0);
+        store_reader(b, r, sums);
     }
 }
 
@@ -135,8 +117,8 @@ INLINE void decay_rows(const struct block *b)
     }
 }
 
-/* Token r of the block with KL_ROWS writers of one kind from row `rows` on. */
-INLINE void add_products(const struct block *b, int r, const float *rows, ptrdiff_t j, vf sums[2 * KL_ROWS], int n_vec)
+/* Token r of the block with ROWS writers of one kind from row `rows` on. */
+INLINE void add_products(const struct block *b, int r, const float *rows, ptrdiff_t j, vf sums[2 * ROWS], int n_vec)
 {
     vf br[STEP], qr[STEP];
 #pragma GCC unroll 8
@@ -144,8 +126,8 @@ INLINE void add_products(const struct block *b, int r, const float *rows, ptrdif
         br[v] = vload(b->bd + r * b->ld + j + v * KL_LANES);
         qr[v] = vload(b->qd + r * b->ld + j + v * KL_LANES);
     }
-    for (int i = 0; i < KL_ROWS; i++, rows += b->ld) {
-        vf x = j == 0 ? (vf){0} : sums[i], y = j == 0 ? (vf){0} : sums[KL_ROWS + i];
+    for (int i = 0; i < ROWS; i++, rows += b->ld) {
+        vf x = j == 0 ? (vf){0} : sums[i], y = j == 0 ? (vf){0} : sums[ROWS + i];
 #pragma GCC unroll 8
         for (int v = 0; v < n_vec; v++) {
             vf w = vload(rows + j + v * KL_LANES);
@@ -153,25 +135,25 @@ INLINE void add_products(const struct block *b, int r, const float *rows, ptrdif
             y += w * qr[v];
         }
         sums[i] = x;
-        sums[KL_ROWS + i] = y;
+        sums[ROWS + i] = y;
     }
 }
 
 /* The pairs of the block with one kind of rows of earlier blocks. */
 INLINE void add_earlier(const struct block *b, const float *rows, float *with_b, float *with_q)
 {
-    for (int i0 = 0; i0 < b->t0; i0 += KL_ROWS)
+    for (int i0 = 0; i0 < b->t0; i0 += ROWS)
         for (int r = 0; r < b->n; r++) {
-            vf sums[2 * KL_ROWS], sum[2 * KL_ROWS / KL_LANES];
+            vf sums[2 * ROWS], sum[2 * ROWS / KL_LANES];
             const float *from = rows + i0 * b->ld;
             ptrdiff_t j = 0, row = (b->t0 + r) * KL_CHUNK_MAX + i0;
             for (; j + STEP * KL_LANES <= b->end; j += STEP * KL_LANES)
                 add_products(b, r, from, j, sums, STEP);
             for (; j < b->end; j += KL_LANES)
                 add_products(b, r, from, j, sums, 1);
-            add_lanes(sum, sums, 2 * KL_ROWS);
-            store_some(with_b + row, sum, 2 * KL_ROWS, 0, KL_ROWS, b->add);
-            store_some(with_q + row, sum, 2 * KL_ROWS, KL_ROWS, KL_ROWS, b->add);
+            add_lanes(sum, sums, 2 * ROWS);
+            store_some(with_b + row, sum, 2 * ROWS, 0, ROWS, b->add);
+            store_some(with_q + row, sum, 2 * ROWS, ROWS, ROWS, b->add);
         }
 }
 
@@ -195,9 +177,9 @@ void KL_VARIANT(dplr_prep)(struct kl__dplr_chunk *c, const struct kl__dplr_rows 
     _Alignas(64) float decay[PANEL];
     ptrdiff_t ld = c->ld;
     for (ptrdiff_t at = 0; at < ld; at += PANEL)
-        for (int t0 = 0; t0 < c->n; t0 += KL_ROWS) {
+        for (int t0 = 0; t0 < c->n; t0 += ROWS) {
             struct block b = {.t0 = t0,
-                              .n = c->n - t0 < KL_ROWS ? c->n - t0 : KL_ROWS,
+                              .n = c->n - t0 < ROWS ? c->n - t0 : ROWS,
                               .end = ld - at < PANEL ? ld - at : PANEL,
                               .add = at > 0,
                               .ld = ld,
