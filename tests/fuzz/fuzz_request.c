@@ -48,7 +48,7 @@ static void check_answer(struct ks_exchange *x)
         abort(); /* every job has ended */
     if (x->state != KS_ANSWERED)
         return;
-    json_t *answer = json_loadb(x->out.data, x->out.n, 0, NULL);
+    json_t *answer = json_loadb(x->out.data, x->out.n, JSON_ALLOW_NUL, NULL); /* models write such characters */
     if (!answer || (x->status != 200 && !json_object_get(answer, "error")))
         abort();
     json_decref(answer);

@@ -49,7 +49,7 @@ class Server:
         self.folder.cleanup()
 
     def connect(self):
-        return http.client.HTTPConnection(self.host, self.port, timeout=60)
+        return http.client.HTTPConnection(self.host, self.port, timeout=600)
 
     def ask(self, method, path, body=None, headers=None):
         """Status, headers and the body, read as JSON where it is."""
