@@ -130,7 +130,7 @@ static void names_are_found(void **state)
     (void)state;
     enum { N = 5000 };
     static struct record r[N];
-    static char text[N][12];
+    static char text[N][16];
     for (int i = 0; i < N; i++) {
         snprintf(text[i], sizeof text[i], "n%.*d", i % 9 + 1, i);
         r[i].name = kl__str(text[i]);
