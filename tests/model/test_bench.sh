@@ -67,6 +67,12 @@ expect_json "[r['model'] for r in d['rows']] == ['large', 'small'] * 2"
 expect_json "[(r['phase'], r['depth']) for r in d['ratios']] == [('prefill', 500), ('decode', 500)]"
 expect_json "d['ratios'][0]['ratio'] > 1"
 
+# A depth far out: its latents are what a token reads most of.
+run bench $quick --prefill 0 --decode 2 --depth 100K --fill random --json
+expect_code 0
+expect_json "[(r['phase'], r['depth']) for r in d['rows']] == [('decode', 102400)]"
+expect_json "d['rows'][0]['bytes_per_token'] > 102400 * 80 * 2"
+
 # What memory does not allow is left out with a sentence; to have measured nothing is a failure.
 run bench $quick --memory 64K --depth 100K --fill random
 expect_code 1
@@ -77,7 +83,7 @@ expect_code 0
 expect_json "[r['depth'] for r in d['rows']] == [0]"
 
 run bench $quick --csv --json
-expect_refused "klinear bench: --csv and --json exclude each other"
+expect_refused "klinear bench: --csv excludes --json"
 run bench $quick --fill zeros
 expect_refused 'klinear bench: --fill is "zeros", expected one of: random'
 run bench $quick --batch 0
