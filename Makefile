@@ -1,7 +1,7 @@
 # The commands that people type.  CMake builds (CMakePresets.json); this file only calls it.
 #
 #   make run PROMPT="..."       builds, and generates text with the model in models/, or with MODEL=FILE or DIR;
-#                               without any shows the operators at work on a text; ARGS="..." is passed on
+#                               ARGS="..." is passed on; a tree without models/ shows the operators at work on a text
 #   make test                   builds, and runs every test; TIER=quick for those of a minute
 #   make check-rules            layers, symbols, headers, style, documentation
 #   make bench                  times the operators; ARGS="..." is passed on

@@ -27,6 +27,7 @@ if [ -e "$prefix/bin/klinear" ]; then
         fish/vendor_completions.d/klinear.fish; do
         grep -q doctor "$prefix/share/$file" || fail "share/$file was not installed, or does not know the program"
     done
+    (cd / && "$prefix/bin/klinear" run -n 4 -q -p Once >"$scratch/log" 2>&1) || fail "the model: $(cat "$scratch/log")"
 fi
 readelf -d "$lib/libklinear.so" | grep -q 'SONAME.*libklinear\.so\.0\]' || fail "the SONAME is not libklinear.so.0"
 
