@@ -9,7 +9,7 @@ file=("$models"/*.gguf)
 
 run inspect --json "${file[0]}"
 expect_code 0
-expect_json "[layer['mixer'] for layer in d['config']['layers']] == ['kda', 'kda', 'kda', 'mla']" # three to one, as released
+expect_json "[layer['mixer'] for layer in d['config']['layers']] == ['kda', 'kda', 'kda', 'mla']"
 
 write() {
     run run --seed 7 -n 64 --echo "$@" -p "Once upon a time there was a king"
