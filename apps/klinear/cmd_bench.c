@@ -73,7 +73,7 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
     const struct settings *s = settings;
     struct ka_measuring m = s->plan.measuring;
     if (m.csv && (m.json || s->plan.profile)) {
-        ka_complain(&ka_verb_bench, "--csv excludes %s", m.json ? "--json" : "--profile");
+        ka_complain(&ka_verb_bench, "--csv and %s exclude each other", m.json ? "--json" : "--profile");
         return KA_USAGE;
     }
     struct ka_modelbench_plan plan = s->plan;

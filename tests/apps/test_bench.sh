@@ -33,4 +33,4 @@ expect_in_out "prefill of 64 tokens at depth 0, batch 1"
 expect_in_out "recurrence"
 run bench -m "$model" --csv --profile
 expect_code 2
-expect_in_err "--csv excludes --profile"
+expect_in_err "--csv and --profile exclude each other"

@@ -83,7 +83,7 @@ expect_code 0
 expect_json "[r['depth'] for r in d['rows']] == [0]"
 
 run bench $quick --csv --json
-expect_refused "klinear bench: --csv excludes --json"
+expect_refused "klinear bench: --csv and --json exclude each other"
 run bench $quick --fill zeros
 expect_refused 'klinear bench: --fill is "zeros", expected one of: random'
 run bench $quick --batch 0
