@@ -50,9 +50,12 @@ static int compare(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    int n = argc > 1 ? atoi(argv[1]) : 1;
-    if (n < 1 || n > MOST_THREADS)
+    char *end = NULL;
+    long n = argc == 2 ? strtol(argv[1], &end, 10) : 0;
+    if (n < 1 || n > MOST_THREADS || *end) {
+        fprintf(stderr, "usage: membw THREADS, 1 .. %d\n", MOST_THREADS);
         return 2;
+    }
     char *memory = aligned_alloc(2 << 20, all);
     if (!memory)
         return 1;

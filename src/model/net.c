@@ -126,8 +126,8 @@ static void measure(struct kl__need *need, const struct kl__net *net, int n_toke
         (void)mixed; /* nothing runs, so nothing can fail */
         (void)fed;
     }
-    kl__walk_linear(&w, KL__PART_head, kl_view2(nowhere, KL_F32, n_token, net->c.n_vocab), kl__walk_rows(&w, w.n), head_of(net),
-                    false);
+    kl__walk_linear(&w, KL__PART_head, kl_view2(nowhere, KL_F32, n_token, net->c.n_vocab), kl__walk_rows(&w, w.n),
+                    head_of(net), false);
     need->stage_bytes = most > need->stage_bytes ? most : need->stage_bytes;
 }
 

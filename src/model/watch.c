@@ -22,7 +22,8 @@ double kl__watch_clock(const kl_spent *spent)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-void kl__watch_took(kl_spent *spent, int n_layer, int layer, enum kl__step_part part, struct kl__effort effort, double from)
+void kl__watch_took(kl_spent *spent, int n_layer, int layer, enum kl__step_part part, struct kl__effort effort,
+                    double from)
 {
     if (!spent)
         return;
