@@ -49,7 +49,7 @@ INLINE void times_panel(float *to, ptrdiff_t ldto, const float *a, ptrdiff_t row
 {
     vf acc[16][2];
     for (int r = 0; r < rows; r++)
-        for (int j = 0; j < n_vec; j++)
+        for (int j = 0; j < 2; j++)
             acc[r][j] = vset(0);
     for (int s = 0; s < n_slab; s++, a += slab, panel += KL_SLAB * ldp)
 #pragma GCC unroll 1
