@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.parse
 
 
@@ -66,6 +67,13 @@ class Server:
         status, _, body = self.ask("GET", path, **more)
         expect(status == 200, f"GET {path}: {status} {body}")
         return body
+
+    def until_busy(self, n=1):
+        """Until n requests wait, read or write; their answers have to be longer than it takes to look."""
+        end = time.time() + 30
+        while len(self.get("/slots")) < n:
+            expect(time.time() < end, f"{n} requests were never there together")
+            time.sleep(0.002)
 
     def post(self, path, body, **more):
         status, _, answer = self.ask("POST", path, body, **more)

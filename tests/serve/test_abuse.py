@@ -159,9 +159,9 @@ def idle(s, n):
 
 def half_closed(s):
     raw = connect(s)
-    raw.sendall(request(json.dumps({"messages": [{"role": "user", "content": "x"}], "max_tokens": 3000}).encode()))
-    while not s.get("/slots"):
-        time.sleep(0.02)
+    raw.sendall(request(json.dumps({"messages": [{"role": "user", "content": "x"}], "max_tokens": 3000,
+                                     "logit_bias": {"40": 100}}).encode()))
+    s.until_busy()
     raw.shutdown(socket.SHUT_WR)
     for _ in range(100):
         if not s.get("/slots"):

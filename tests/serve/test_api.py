@@ -18,6 +18,11 @@ def user(text, **more):
     return dict({"messages": [{"role": "user", "content": text}], "max_tokens": 12, "seed": 7}, **more)
 
 
+def endless(text, n, **more):
+    """An answer of n tokens, whatever the model would say."""
+    return user(text, max_tokens=n, logit_bias={"40": 100}, **more)
+
+
 def content(answer):
     return answer["choices"][0]["message"]["content"]
 
@@ -267,11 +272,10 @@ def check_leaving(s):
     """A client that leaves is not worked for any more, whether it read a stream or waited."""
     for stream in (True, False):
         connection = s.connect()
-        connection.request("POST", CHAT, json.dumps(user("Go on", max_tokens=2000, stream=stream)))
+        connection.request("POST", CHAT, json.dumps(endless("Go on", 2000, stream=stream)))
         if stream:
             connection.getresponse().read(100)
-        while not s.get("/slots"):
-            time.sleep(0.02)
+        s.until_busy()
         connection.sock.close() if connection.sock else None
         connection.close()
         for _ in range(200):
@@ -345,15 +349,13 @@ def check_stopping(program):
         answers = []
 
         def ask(tokens):
-            answers.append(s.ask("POST", CHAT, user("Long", max_tokens=tokens)))
+            answers.append(s.ask("POST", CHAT, endless("Long", tokens)))
 
-        threads = [threading.Thread(target=ask, args=(n,)) for n in (150, 5)]
+        threads = [threading.Thread(target=ask, args=(n,)) for n in (3000, 5)]
         threads[0].start()
-        while not s.get("/slots"):
-            time.sleep(0.01)
+        s.until_busy()
         threads[1].start()
-        while len(s.get("/slots")) < 2:
-            time.sleep(0.01)
+        s.until_busy(2)
         status, headers, answer = s.ask("POST", CHAT, user("No room"))
         expect(status == 503 and "limit" in answer["error"]["message"], "a full queue")
         expect(headers["Retry-After"] == "1", "when to try again")
@@ -365,8 +367,7 @@ def check_stopping(program):
     with Server(program, "--drain-seconds", "60") as s:
         threads = [threading.Thread(target=lambda: leave_alone(s))]
         threads[0].start()
-        while not s.get("/slots"):
-            time.sleep(0.01)
+        s.until_busy()
         s.process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         start = time.time()
@@ -376,10 +377,9 @@ def check_stopping(program):
         s.process.returncode = 0
     with Server(program, "--drain-seconds", "0") as s:
         result = []
-        thread = threading.Thread(target=lambda: result.append(s.ask("POST", CHAT, user("x", max_tokens=2000))))
+        thread = threading.Thread(target=lambda: result.append(s.ask("POST", CHAT, endless("x", 20000))))
         thread.start()
-        while not s.get("/slots"):
-            time.sleep(0.01)
+        s.until_busy()
         s.process.send_signal(signal.SIGTERM)
         thread.join()
         s.process.wait(30)
@@ -388,7 +388,7 @@ def check_stopping(program):
 
 def leave_alone(s):
     try:
-        s.ask("POST", CHAT, user("x", max_tokens=2000))
+        s.ask("POST", CHAT, endless("x", 20000))
     except OSError:
         pass
     except Exception:
