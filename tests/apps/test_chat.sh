@@ -210,15 +210,23 @@ fi
 # A model that brings no chat template was not taught to answer, and somebody who types is told so.
 line="chat at a terminal, with a model without a template"
 python3 - "$klinear" "$model" >"$out" 2>"$err" <<'END'
-import os, pty, sys
+import os, pty, select, sys
 pid, fd = pty.fork()
 if pid == 0:
     os.environ["TERM"] = "xterm"
     os.execv(sys.argv[1], [sys.argv[1], "chat", "-m", sys.argv[2]])
 seen = b""
-while b"> " not in seen:
-    seen += os.read(fd, 65536)
-os.write(fd, b"\x04")
+while True:
+    try:
+        if not select.select([fd], [], [], 0.5)[0]:
+            os.write(fd, b"\x04")  # a key that comes before the line editor is ready is lost: press it again
+            continue
+        piece = os.read(fd, 65536)
+    except OSError:
+        piece = b""
+    if not piece:
+        break
+    seen += piece
 print(seen.decode())
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 END
