@@ -3,7 +3,7 @@
 #ifndef KL_MODEL_WATCH_H
 #define KL_MODEL_WATCH_H
 
-#include "klinear/kl/engine.h"
+#include "klinear/kl/model.h"
 
 enum kl__step_part {
 #define PART(name, what) KL__PART_##name,

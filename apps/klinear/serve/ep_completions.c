@@ -118,31 +118,8 @@ static const struct ks_dialect dialect = {.begin = begin, .text = text, .end = e
 /* ------------------------------------------------------------------------------------------------------- request -- */
 
 static const char *const known[] = {
-    "prompt",
-    "model",
-    "temperature",
-    "top_p",
-    "min_p",
-    "typical_p",
-    "top_k",
-    "repetition_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "penalty_tokens",
-    "seed",
-    "n",
-    "stream",
-    "logit_bias",
-    "stop",
-    "stream_options",
-    "max_tokens",
-    "logprobs",
-    "echo",
-    "best_of",
-    "suffix",
-    "user",
-    "cache_prompt",
-    NULL,
+    KS_SAMPLING_FIELDS, "prompt", "model", "max_tokens",   "logprobs", "echo",
+    "best_of",          "suffix", "user",  "cache_prompt", NULL,
 };
 
 static bool read_settings(struct ks_generation *g, const struct ks_fields *f)

@@ -78,6 +78,10 @@ struct ks_generation {
 
 /** Parses the body and makes a generation of it, which belongs to the exchange; NULL: it has been refused. */
 struct ks_generation *ks_generation_open(struct ks_exchange *x, const struct ks_dialect *dialect, const char *id);
+/** The fields that ks_read_sampling reads and OpenAI's two APIs of completions share, for their lists of known ones. */
+#define KS_SAMPLING_FIELDS                                                                                             \
+    "temperature", "top_p", "min_p", "typical_p", "top_k", "repetition_penalty", "presence_penalty",                   \
+        "frequency_penalty", "penalty_tokens", "seed", "n", "stream", "stream_options", "logit_bias", "stop"
 /** Reads the fields that all APIs have alike: temperature, top_p, top_k, min_p, penalties, seed, logit_bias, stop, n,
  *  stream.  False: refused in *p. */
 bool ks_read_sampling(struct ks_generation *g, const struct ks_fields *f);

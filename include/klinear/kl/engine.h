@@ -102,17 +102,6 @@ KL_API kl_status kl_prefill(kl_session *session, const int32_t *token, int64_t n
 /** Reads one generated token. */
 KL_API kl_status kl_decode(kl_session *session, int32_t token, float *logits, kl_error *err);
 
-/** Time that one part of a step took in one layer, and what it had to do: bytes of weights and states to read (states
- *  to write, too), and operations of products and recurrences, counted by definition. */
-typedef struct kl_spent {
-    double seconds, bytes, flops;
-    int64_t n_call;
-} kl_spent;
-enum {
-    KL_N_PART = 14,
-};
-/** Name of a part, in the order in which a layer runs them; NULL past the last one. */
-KL_API const char *kl_part_name(int part);
 /** From now on what steps spend is added to spent [n_layer + 1][KL_N_PART], whose last row is what belongs to no layer;
  *  NULL: no longer. */
 KL_API void kl_engine_watch(kl_engine *engine, kl_spent *spent);

@@ -147,6 +147,18 @@ typedef struct kl_token_cost {
 } kl_token_cost;
 KL_API kl_token_cost kl_model_token_cost(const kl_model *model, kl_cache_type type);
 
+/** Time that one part of a step took in one layer, and what it had to do: bytes of weights and states to read (states
+ *  to write, too), and operations of products and recurrences, counted by definition. */
+typedef struct kl_spent {
+    double seconds, bytes, flops;
+    int64_t n_call;
+} kl_spent;
+enum {
+    KL_N_PART = 14,
+};
+/** Name of a part, in the order in which a layer runs them; NULL past the last one. */
+KL_API const char *kl_part_name(int part);
+
 /* --------------------------------------------------------------------------------------------------- model files -- */
 
 /** What all functions that write model files take.  A file appears under its name when it is complete, and not before;
