@@ -1,8 +1,8 @@
 /* klinear doctor: what this machine offers, and what klinear makes of it. */
-#include "amount.h"
-#include "ceilings.h"
-#include "editor.h"
-#include "verb.h"
+#include "bench/ceilings.h"
+#include "cli/amount.h"
+#include "cli/verb.h"
+#include "talk/editor.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* klinear help [VERB]: what the program can do, from the tables that do it. */
-#include "manual.h"
-#include "verb.h"
+#include "cli/manual.h"
+#include "cli/verb.h"
 
 struct settings {
     bool man;

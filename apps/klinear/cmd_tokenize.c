@@ -1,12 +1,12 @@
 /* klinear tokenize: text to token ids, and back. */
 #include "base/error.h"
-#include "ids.h"
-#include "input.h"
-#include "json.h"
-#include "json_line.h"
-#include "output.h"
-#include "places.h"
-#include "verb.h"
+#include "cli/ids.h"
+#include "cli/input.h"
+#include "cli/json.h"
+#include "cli/json_line.h"
+#include "cli/output.h"
+#include "cli/places.h"
+#include "cli/verb.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* klinear: finds the verb, reads its options, runs it, and makes sure that what it printed has arrived. */
-#include "verb.h"
+#include "cli/verb.h"
 
 #include "klinear/kl.h"
 
@@ -13,7 +13,7 @@
 
 static const struct ka_verb *const verbs[] = {
 #define VERB(name) &ka_verb_##name,
-#include "verbs.def"
+#include "cli/verbs.def"
 #undef VERB
     NULL,
 };

@@ -1,5 +1,5 @@
 /* One JSON string on a line: what comes out is never longer than what went in, and is UTF-8. */
-#include "json_line.h"
+#include "cli/json_line.h"
 
 #include "base/str.h"
 

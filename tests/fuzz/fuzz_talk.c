@@ -1,5 +1,5 @@
 /* A conversation out of bytes: ids are in the vocabulary, and what was read is what would be written. */
-#include "talk_file.h"
+#include "talk/talk_file.h"
 
 #include <stdlib.h>
 #include <string.h>

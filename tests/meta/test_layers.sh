@@ -22,6 +22,15 @@ plant apps/klinear/good.c <<'END'
 #include "verb.h"
 #include "base/error.h"
 END
+plant apps/klinear/LAYERS <<'END'
+cli
+talk    cli
+END
+plant apps/klinear/cli/amount.h </dev/null
+plant apps/klinear/talk/talk.c <<'END'
+#include "../cli/amount.h"
+#include "base/error.h"
+END
 expect_fine "$tools/check_layers.py" "$tree"
 
 plant src/cpu/oops.c <<'END'
@@ -41,6 +50,11 @@ plant apps/klinear/oops.c <<'END'
 #include "verb.h"
 #include "model/step.h"
 END
+plant apps/klinear/cli/upwards.c <<'END'
+#include "amount.h"
+#include "../talk/talk.c"
+END
+plant apps/klinear/extra/extra.c </dev/null
 plant include/klinear/oops.h <<'END'
 #include "base/error.h"
 END
@@ -60,4 +74,6 @@ src/cpu/oops.c:2: cpu/ may not include model/ (model/step.h)
 src/tensor/outside.c:1: tensor/ may not include support/ (support/kt.h)
 apps/klinear/oops.c:2: apps/ may not include model/ (model/step.h)
 include/klinear/oops.h:1: include/ may not include base/ (base/error.h)
+apps/klinear/cli/upwards.c:2: cli/ may not include talk (../talk/talk.c)
+apps/klinear/extra: the room has no line in apps/klinear/LAYERS
 END

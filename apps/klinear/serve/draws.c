@@ -1,7 +1,7 @@
 /* Numbers that nobody chose. */
 #include "server.h"
 
-#include "../machine.h"
+#include "../cli/machine.h"
 
 #include <stdio.h>
 #include <sys/random.h>

@@ -1,6 +1,6 @@
 #include "exchange.h"
 
-#include "../machine.h"
+#include "../cli/machine.h"
 #include "http.h"
 #include "routes.h"
 

@@ -1,6 +1,6 @@
 #include "generation.h"
 
-#include "../machine.h"
+#include "../cli/machine.h"
 #include "base/str.h"
 #include "log.h"
 #include "routes.h"

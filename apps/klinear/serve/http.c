@@ -1,7 +1,7 @@
 #define _GNU_SOURCE
 #include "http.h"
 
-#include "../machine.h"
+#include "../cli/machine.h"
 #include "base/error.h"
 #include "log.h"
 #include "routes.h"

@@ -1,6 +1,6 @@
 #include "keys.h"
 
-#include "../input.h"
+#include "../cli/input.h"
 #include "base/error.h"
 #include "base/sha256.h"
 

@@ -1,6 +1,6 @@
 #include "log.h"
 
-#include "../machine.h"
+#include "../cli/machine.h"
 #include "routes.h"
 
 #include <math.h>

@@ -1,8 +1,8 @@
 #include "server.h"
 
-#include "../interrupt.h"
-#include "../machine.h"
-#include "../rendering.h"
+#include "../cli/interrupt.h"
+#include "../cli/machine.h"
+#include "../talk/rendering.h"
 #include "base/error.h"
 #include "base/str.h"
 #include "http.h"

@@ -2,7 +2,7 @@
 #ifndef KS_SERVER_H
 #define KS_SERVER_H
 
-#include "../loaded.h"
+#include "../cli/loaded.h"
 #include "keys.h"
 #include "klinear/kl.h"
 

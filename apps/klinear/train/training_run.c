@@ -1,0 +1,273 @@
+/* The steps of a run, what is seen of them, and what comes out in the end. */
+#include "../cli/amount.h"
+#include "../cli/interrupt.h"
+#include "../cli/loaded.h"
+#include "../cli/machine.h"
+#include "../talk/speech.h"
+#include "base/error.h"
+#include "lossplot.h"
+#include "training.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --------------------------------------------------------------------------------------------------------- steps -- */
+
+static kl_schedule schedule_of(const struct ka_recipe *r)
+{
+    return (kl_schedule){(kl_schedule_kind)r->schedule, r->lr, r->floor, r->steps, r->warmup, r->decay};
+}
+
+static kl_status run_passes(struct ka_training *t, kl_loss *sum, kl_error *err)
+{
+    const struct ka_recipe *r = t->r;
+    for (int64_t done = 0; done < r->batch; done += r->pass) {
+        kl_batch b = {.token = t->token,
+                      .label = t->label,
+                      .n_token = r->pass,
+                      .cu_seqlens = t->cu,
+                      .weight = 1 / (float)r->batch};
+        kl_loss part;
+        kl_data_next(t->data, r->pass / r->length, t->token, t->label, t->cu, &b.n_seq);
+        KL_TRY(kl_trainer_backward(t->trainer, &b, &part, err));
+        sum->sum += part.sum;
+        sum->n_label += part.n_label;
+    }
+    if (sum->n_label == 0)
+        return kl__fail(err, KL_ERR_NUMERIC, "step %lld has no labels: there is nothing to learn", (long long)t->step);
+    return KL_OK;
+}
+
+static kl_status run_step(struct ka_training *t, struct ka_row *row, kl_error *err)
+{
+    const struct ka_recipe *r = t->r;
+    const kl_schedule schedule = schedule_of(r);
+    kl_loss sum = {0};
+    kl_step_report report;
+    KL_TRY(run_passes(t, &sum, err));
+    double loss = sum.sum / (double)sum.n_label, lr = kl_schedule_rate(&schedule, t->step);
+    const kl_step_options o = {.lr = (float)lr,
+                               .beta1 = (float)r->beta1,
+                               .beta2 = (float)r->beta2,
+                               .eps = (float)r->eps,
+                               .momentum = (float)r->momentum,
+                               .weight_decay = (float)r->weight_decay,
+                               .clip = (float)r->clip,
+                               .outlier = (float)r->outlier,
+                               .loss = loss,
+                               .balance = (float)r->balance};
+    KL_TRY(kl_trainer_step(t->trainer, &o, &report, err));
+    t->step++;
+    *row = (struct ka_row){.step = t->step,
+                           .tokens = t->step * r->batch,
+                           .loss = loss,
+                           .valid = NAN,
+                           .bits = NAN,
+                           .lr = lr,
+                           .gradient_norm = report.gradient_norm,
+                           .worst_load = report.worst_load,
+                           .mean_load = report.mean_load,
+                           .skipped = report.skipped,
+                           .seconds = t->seconds + ka_seconds() - t->started};
+    return KL_OK;
+}
+
+/* -------------------------------------------------------------------------------------------------- what is seen -- */
+
+static void print_line(const struct ka_training *t, const struct ka_row *row, bool live)
+{
+    double seconds = ka_seconds() - t->started;
+    double speed = (double)((t->step - t->first) * t->r->batch) / seconds;
+    double left = (double)((t->r->steps - t->step) * t->r->batch) / speed;
+    fprintf(stderr, "%sstep %lld of %lld   loss %.4f", live ? "\r" : "", (long long)t->step, (long long)t->r->steps,
+            row->loss);
+    if (!isnan(row->valid))
+        fprintf(stderr, "   held back %.4f, %.3f bits a byte", row->valid, row->bits);
+    fprintf(stderr, "   %s tokens/s, %.0f %% of the ceiling   %s left%s", ka_rate(speed).text,
+            100e-9 * speed * t->flops / t->ceiling, ka_duration(left).text, live ? "\033[K" : "\n");
+    fflush(stderr);
+}
+
+/* Text that goes on where the prompt ends, by the model as it is now. */
+static kl_status write_sample(void *user, const char *text, size_t bytes, kl_error *err)
+{
+    (void)err;
+    fwrite(text, 1, bytes, user);
+    return KL_OK;
+}
+
+static kl_status add_ids(void *user, const int32_t *ids, size_t n)
+{
+    return ka_add_ids(user, ids, (int64_t)n, NULL);
+}
+
+static kl_status speak(struct ka_training *t, struct ka_loaded *l, FILE *out, kl_error *err)
+{
+    struct ka_speech s = {0};
+    const struct ka_sampling_choice choice = {.temperature = 0.8, .top_p = 0.95, .repetition = 1, .seed = 1};
+    KL_TRY(ka_load_tokenizer(l, err));
+    kl_status status = ka_speech_open(&s, l, &choice, 0, err);
+    if (status == KL_OK)
+        status = kl_tokenize_each(add_ids, &s.pending, l->tokenizer, kl_text_of(t->r->prompt), KL_MARKUP_PLAIN, err);
+    if (status == KL_OK)
+        status = ka_speech_read(&s, err);
+    fprintf(out, "--- after step %lld\n%s", (long long)t->step, t->r->prompt);
+    if (status == KL_OK)
+        status = ka_speech_write(&s, t->r->sample_tokens, write_sample, out, NULL, err);
+    fputs("\n\n", out);
+    ka_speech_close(&s);
+    return status;
+}
+
+/* Removes a model folder that was written for a moment. */
+static void remove_folder(const char *folder)
+{
+    static const char *const name[] = {"config.json", "model.safetensors", "tiktoken.model", "tokenizer_config.json",
+                                       "chat_template.jinja"};
+    char path[KA_PATH];
+    for (size_t i = 0; i < sizeof name / sizeof *name; i++)
+        if (ka_path(path, folder, name[i], NULL) == KL_OK)
+            unlink(path);
+    rmdir(folder);
+}
+
+static kl_status sample(struct ka_training *t, kl_error *err)
+{
+    char folder[KA_PATH], path[KA_PATH];
+    struct ka_loaded l;
+    KL_TRY(ka_path(folder, t->r->output, ".sample", err));
+    KL_TRY(ka_path(path, t->r->output, "samples.txt", err));
+    remove_folder(folder);
+    KL_TRY(kl_trainer_export(t->trainer, folder, t->r->tokenizer, NULL, err));
+    FILE *out = fopen(path, "a");
+    kl_status status = out ? KL_OK : kl__fail(err, KL_ERR_IO, "%s cannot be written: %s", path, strerror(errno));
+    if (status == KL_OK)
+        status = ka_load(&l, &(struct ka_choice){.model = folder, .threads = t->r->threads, .isa = 3}, 0, err);
+    if (status == KL_OK) {
+        status = speak(t, &l, out, err);
+        ka_unload(&l);
+    }
+    if (out)
+        fclose(out);
+    remove_folder(folder);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------------- the run -- */
+
+static bool due(const struct ka_training *t, int64_t every)
+{
+    return every && (t->step % every == 0 || t->step == t->r->steps);
+}
+
+/* Looks at the held-back data, and keeps the model when it is the best so far. */
+static kl_status judge(struct ka_training *t, struct ka_row *row, kl_error *err)
+{
+    char path[KA_PATH];
+    KL_TRY(ka_training_judge(t, &row->valid, &row->bits, err));
+    if (!(row->valid < t->best))
+        return KL_OK;
+    t->best = row->valid;
+    KL_TRY(ka_best_path(path, t->r->output, err));
+    return kl_trainer_save(t->trainer, path, NULL, 0, err);
+}
+
+static kl_status one_step(struct ka_training *t, bool live, kl_error *err)
+{
+    struct ka_row row;
+    KL_TRY(run_step(t, &row, err));
+    bool look = due(t, t->r->valid_every);
+    if (look)
+        KL_TRY(judge(t, &row, err));
+    KL_TRY(ka_runlog_put(&t->log, &row, err));
+    if (due(t, t->r->save_every))
+        KL_TRY(ka_training_save(t, err));
+    if (due(t, t->r->sample_every))
+        KL_TRY(sample(t, err));
+    if (live)
+        print_line(t, &row, true);
+    if (live && look)
+        fputc('\n', stderr);
+    else if (!live && (look || t->step == t->first + 1))
+        print_line(t, &row, false);
+    return KL_OK;
+}
+
+kl_status ka_training_run(struct ka_training *t, int64_t stop, bool *done, kl_error *err)
+{
+    bool live = isatty(STDERR_FILENO);
+    kl_status status = KL_OK;
+    ka_catch_interrupts();
+    while (t->step < t->r->steps && status == KL_OK && !ka_interrupted() && !(stop && t->step >= t->first + stop))
+        status = one_step(t, live, err);
+    bool interrupted = ka_interrupted();
+    ka_forget_interrupt();
+    if (live)
+        fputc('\n', stderr);
+    *done = t->step == t->r->steps;
+    if (status == KL_OK && interrupted && t->step > t->first) {
+        status = ka_training_save(t, err);
+        if (status == KL_OK)
+            fprintf(stderr, "stopped after step %lld; the same command goes on from here\n", (long long)t->step);
+    }
+    return status;
+}
+
+kl_status ka_training_finish(struct ka_training *t, kl_error *err)
+{
+    char log[KA_PATH], svg[KA_PATH], folder[KA_PATH], gguf[KA_PATH], name[64];
+    const char *const logs[] = {log}, *const names[] = {t->r->output};
+    KL_TRY(ka_path(log, t->r->output, "log.csv", err));
+    KL_TRY(ka_path(svg, t->r->output, "loss.svg", err));
+    KL_TRY(ka_loss_plot(svg, logs, names, 1, err));
+    snprintf(name, sizeof name, "model-%lld", (long long)t->step);
+    KL_TRY(ka_path(folder, t->r->output, name, err));
+    snprintf(name, sizeof name, "model-%lld-%.16s.gguf", (long long)t->step, t->r->type);
+    KL_TRY(ka_path(gguf, t->r->output, name, err));
+    if (access(folder, F_OK) != 0)
+        KL_TRY(kl_trainer_export(t->trainer, folder, t->r->tokenizer, NULL, err));
+    KL_TRY(kl_model_to_gguf(gguf, folder, &(kl_file_options){.type = t->r->type, .pool = t->pool}, err));
+    fprintf(stderr, "wrote %s, %s and %s\n", folder, gguf, svg);
+    return KL_OK;
+}
+
+/* --------------------------------------------------------------------------------------------------- foretelling -- */
+
+static double n_parameter(const kl_trainer_options *o, kl_error *err)
+{
+    kl_trainer_options one = *o;
+    kl_trainer *t;
+    double n = 0;
+    one.max_tokens = one.max_seqs = 1;
+    if (kl_trainer_open(&t, &one, err) != KL_OK)
+        return NAN;
+    for (int64_t i = 0; i < kl_trainer_n_parameter(t); i++) {
+        kl_parameter p;
+        double size = 1;
+        kl_trainer_parameter(t, i, &p);
+        for (int k = 0; k < p.value.n_dim; k++)
+            size *= (double)p.value.dim[k];
+        n += size;
+    }
+    kl_trainer_close(t);
+    return n;
+}
+
+kl_status ka_training_foretell(const struct ka_training *t, kl_error *err)
+{
+    const struct ka_recipe *r = t->r;
+    int64_t bytes;
+    KL_TRY(kl_trainer_memory(&bytes, &t->options, err));
+    double tokens = (double)r->steps * (double)r->batch, epoch = 0;
+    for (int i = 0; i < r->data.n; i++)
+        epoch += (double)kl_data_epoch_tokens(t->data, i);
+    double buffers = (double)r->pass * (2 * sizeof(int32_t) + sizeof(int64_t)), process = ka_resident_bytes();
+    printf("%.2f million parameters, %.2f MFLOP a token\n", n_parameter(&t->options, err) * 1e-6, t->flops * 1e-6);
+    printf("%.3g tokens in %lld steps: %.2f times the %.3g tokens that there are; %.3g operations\n", tokens,
+           (long long)r->steps, tokens / epoch, epoch, tokens * t->flops);
+    printf("memory: %s\n", ka_bytes((double)bytes + buffers + process).text);
+    return KL_OK;
+}
