@@ -61,6 +61,9 @@ static void relax(void)
 enum { MAX_THREADS = 1024, SPINS_BEFORE_SLEEP = 4000 }; /* about 50 us of spinning: longer than the gap between two
                                                            operators of a decode step, shorter than anyone notices */
 
+/* A property of the thread that runs jobs, as its floating-point mode is: jobs of several callers share a pool. */
+static _Thread_local struct kl__stop *stop_of_caller;
+
 struct worker {
     kl_pool *pool;
     int thread;
@@ -80,6 +83,7 @@ struct kl_pool {
 
     kl__task_fn *fn;
     void *arg;
+    struct kl__stop *stop; /* NULL: every task is run */
     int64_t n_task;
     atomic_int_fast64_t next_task;
     atomic_int n_busy; /* workers still inside the current job */
@@ -87,11 +91,25 @@ struct kl_pool {
     struct worker worker[];
 };
 
+bool kl__stopped(struct kl__stop *stop)
+{
+    if (!stop || !stop->fn)
+        return false;
+    if (!atomic_load_explicit(&stop->stopped, memory_order_relaxed) && stop->fn(stop->user))
+        atomic_store_explicit(&stop->stopped, true, memory_order_relaxed);
+    return atomic_load_explicit(&stop->stopped, memory_order_relaxed);
+}
+
+void kl__pool_stop_when(struct kl__stop *stop)
+{
+    stop_of_caller = stop;
+}
+
 static void work_off(kl_pool *p, int thread)
 {
     for (;;) {
         int64_t task = atomic_fetch_add_explicit(&p->next_task, 1, memory_order_relaxed);
-        if (task >= p->n_task)
+        if (task >= p->n_task || kl__stopped(p->stop))
             return;
         p->fn(p->arg, task, thread);
     }
@@ -151,7 +169,7 @@ void kl__pool_run(kl_pool *p, int64_t n_task, kl__task_fn *fn, void *arg)
         return;
     unsigned mode = enter_flush_mode();
     if (!p || p->n_thread == 1 || n_task == 1) {
-        for (int64_t task = 0; task < n_task; task++)
+        for (int64_t task = 0; task < n_task && !kl__stopped(stop_of_caller); task++)
             fn(arg, task, 0);
         leave_flush_mode(mode);
         return;
@@ -159,6 +177,7 @@ void kl__pool_run(kl_pool *p, int64_t n_task, kl__task_fn *fn, void *arg)
     pthread_mutex_lock(&p->turn);
     p->fn = fn;
     p->arg = arg;
+    p->stop = stop_of_caller;
     p->n_task = n_task;
     atomic_store_explicit(&p->next_task, 0, memory_order_relaxed);
     atomic_store_explicit(&p->n_busy, p->n_thread - 1, memory_order_relaxed);

@@ -101,6 +101,12 @@ void kl_engine_watch(kl_engine *e, kl_spent *spent)
     e->lent.spent = spent;
 }
 
+void kl_engine_stop_when(kl_engine *e, kl_stop_fn *stop, void *user)
+{
+    e->stop = (struct kl__stop){.fn = stop, .user = user};
+    e->lent.stop = &e->stop;
+}
+
 kl_engine_memory kl_engine_memory_of(const kl_engine *e)
 {
     return (kl_engine_memory){

@@ -2,6 +2,7 @@
 #ifndef KL_ENGINE_ENGINE_H
 #define KL_ENGINE_ENGINE_H
 
+#include "base/pool.h"
 #include "engine/timeline.h"
 #include "model/model.h"
 
@@ -14,6 +15,7 @@ struct kl_engine {
     int max_token, max_span;
     size_t fixed_bytes;
     struct kl_prefix *prefix; /* NULL: none is open */
+    struct kl__stop stop;     /* fn NULL: a step cannot be stopped */
 
     /* Memory of a step: one block, carved once. */
     void *memory;

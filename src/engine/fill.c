@@ -1,6 +1,7 @@
 /* Depth without a prompt: states and latents drawn at random, of the size that a model's have. */
 #include "base/error.h"
 #include "base/half.h"
+#include "base/pool.h"
 #include "engine/engine.h"
 #include "tensor/quant/quant.h"
 
@@ -43,6 +44,16 @@ static void draw(char *to, int64_t bytes, kl_cache_type type, uint64_t *state)
             ((uint16_t *)(void *)to)[i] = kl__bf16_of_f32(nearly_normal(state));
 }
 
+/* Copies one of the pages that were drawn. */
+static void repeat_task(void *arg, int64_t task, int thread)
+{
+    (void)thread;
+    const struct kl__timeline *t = arg;
+    int64_t page = PATTERN_PAGES + task;
+    memcpy(kl__page_at(t->pages, t->page[page]), kl__page_at(t->pages, t->page[page % PATTERN_PAGES]),
+           (size_t)t->pages->page_bytes);
+}
+
 kl_status kl_session_fill_random(kl_session *s, int64_t n_token, uint64_t seed, kl_error *err)
 {
     struct kl__timeline *t = &s->line;
@@ -52,12 +63,9 @@ kl_status kl_session_fill_random(kl_session *s, int64_t n_token, uint64_t seed, 
             "kl_session_fill_random: the session has %lld tokens and n_token is %lld, expected 0 and a count",
             (long long)t->length, (long long)n_token);
     KL_TRY(kl__timeline_reserve(t, n_token, err));
-    for (int64_t i = 0; i < t->n_page; i++)
-        if (i < PATTERN_PAGES)
-            draw(kl__page_at(t->pages, t->page[i]), t->pages->page_bytes, s->engine->cache_type, &seed);
-        else
-            memcpy(kl__page_at(t->pages, t->page[i]), kl__page_at(t->pages, t->page[i % PATTERN_PAGES]),
-                   (size_t)t->pages->page_bytes);
+    for (int64_t i = 0; i < t->n_page && i < PATTERN_PAGES; i++)
+        draw(kl__page_at(t->pages, t->page[i]), t->pages->page_bytes, s->engine->cache_type, &seed);
+    kl__pool_run(kl__net_pool(&s->engine->model->net), t->n_page - PATTERN_PAGES, repeat_task, t);
     for (size_t i = 0; i < t->fixed_bytes / sizeof(float); i++)
         ((float *)(void *)t->fixed)[i] = 0.1F * nearly_normal(&seed);
     for (int64_t i = 0; i < n_token; i++)

@@ -19,12 +19,23 @@ static size_t reserved_bytes(const struct kl__pages *p)
     return (size_t)p->n_page * ((size_t)p->page_bytes + sizeof *p->reference + sizeof *p->free);
 }
 
+/* Attention goes through a long cache from end to end: large pages save it a look-up for every 4 KiB, and the kernel as
+ * many faults.  The first pages stay small, since most sessions are. */
+static void want_large_pages(char *base, size_t bytes)
+{
+    static const size_t small = (size_t)64 << 20, large = (size_t)2 << 20;
+    size_t skip = small + large - (size_t)(uintptr_t)base % large;
+    if (bytes > skip + large)
+        madvise(base + skip, bytes - skip, MADV_HUGEPAGE);
+}
+
 static kl_status reserve(struct kl__pages *p, kl_error *err)
 {
     size_t bytes = reserved_bytes(p);
     char *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
         return kl__fail(err, KL_ERR_MEMORY, "no addresses for %zu bytes of latent pages", bytes);
+    want_large_pages(base, (size_t)p->n_page * (size_t)p->page_bytes);
     p->base = base;
     p->reference = (int32_t *)(void *)(base + (size_t)p->n_page * (size_t)p->page_bytes);
     p->free = p->reference + p->n_page;

@@ -159,6 +159,19 @@ static void move_on(kl_session *s, const kl_span *span)
     s->line.length += span->n_token;
 }
 
+/* What skipped tasks left as it was may well be refused by the next operator: the stop is the reason all the same. */
+static kl_status compute(kl_engine *e, const struct kl__batch *b, float **hidden, const kl_span *span, int n_span,
+                         kl_error *err)
+{
+    e->stop.stopped = false;
+    kl__pool_stop_when(e->stop.fn ? &e->stop : NULL);
+    kl_status status = kl__net_walk(&e->model->net, b, &e->lent, hidden, err);
+    if (status == KL_OK)
+        status = make_logits(e, *hidden, span, n_span, err);
+    kl__pool_stop_when(NULL);
+    return e->stop.stopped ? kl__fail(err, KL_ERR_CANCELLED, "stopped within a step of %d tokens", b->n_token) : status;
+}
+
 kl_status kl_step(kl_engine *e, kl_span *span, int n_span, kl_error *err)
 {
     KL_TRY(check(e, span, n_span, err));
@@ -167,9 +180,7 @@ kl_status kl_step(kl_engine *e, kl_span *span, int n_span, kl_error *err)
     KL_TRY(reserve(span, n_span, err));
     struct kl__batch b = gather(e, span, n_span);
     float *hidden = NULL;
-    kl_status status = kl__net_walk(&e->model->net, &b, &e->lent, &hidden, err);
-    if (status == KL_OK)
-        status = make_logits(e, hidden, span, n_span, err);
+    kl_status status = compute(e, &b, &hidden, span, n_span, err);
     for (int i = 0; i < n_span; i++) {
         if (status != KL_OK) { /* states may be half-way: no session of this step can go on */
             span[i].session->broken = true;

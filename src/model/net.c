@@ -1,6 +1,8 @@
 #include "model/net.h"
 
+#include "base/error.h"
 #include "model/walk.h"
+#include "ops/backend.h"
 #include "tensor/tensor.h"
 
 #include <string.h>
@@ -38,6 +40,11 @@ int64_t kl__page_bytes(const kl_config *c, kl_cache_type type)
 
 /* ------------------------------------------------------------------------------------------------------ the walk -- */
 
+kl_pool *kl__net_pool(const struct kl__net *net)
+{
+    return net->be->pool;
+}
+
 static kl_status run_layer(struct kl__walk *w, int i)
 {
     const struct kl__net *net = w->net;
@@ -71,8 +78,11 @@ kl_status kl__net_walk(const struct kl__net *net, const struct kl__batch *b, con
     kl_tensor id = kl_view1((void *)(uintptr_t)b->token, KL_I32, b->n_token);
     w.spent = lent->spent;
     KL_TRY(kl__walk_embedding(&w, id));
-    for (int i = 0; i < net->c.n_layer; i++)
+    for (int i = 0; i < net->c.n_layer; i++) {
         KL_TRY(run_layer(&w, i));
+        if (kl__stopped(lent->stop))
+            return kl__fail(err, KL_ERR_CANCELLED, "stopped at layer %d of %d", i, net->c.n_layer);
+    }
     *hidden = w.h;
     return KL_OK;
 }

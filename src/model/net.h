@@ -16,6 +16,7 @@
 #define KL_MODEL_NET_H
 
 #include "base/memory.h"
+#include "base/pool.h"
 #include "model/params.h"
 #include "model/watch.h"
 #include "ops/weight.h"
@@ -70,6 +71,7 @@ struct kl__lent {
     size_t stage_bytes;
     kl_workspace work;
     kl_spent *spent; /* where to add what is spent (model/watch.h); NULL: nowhere */
+    struct kl__stop *stop; /* who may end a walk between layers; NULL: nobody */
 };
 
 /** What a walk of up to `n_token` tokens needs, whatever the sequences and their lengths. */
@@ -83,7 +85,11 @@ size_t kl__fixed_bytes(const kl_config *c);
 size_t kl__fixed_offset(const kl_config *c, int layer);
 int64_t kl__page_bytes(const kl_config *c, kl_cache_type type);
 
-/** Runs the layers.  *hidden is the residual stream after the last layer, [n_token][n_embd] on the stage. */
+/** The threads that the network's operators run on. */
+kl_pool *kl__net_pool(const struct kl__net *net);
+
+/** Runs the layers.  *hidden is the residual stream after the last layer, [n_token][n_embd] on the stage.
+ *  Errors: KL_ERR_CANCELLED (lent->stop said so; states are half-way). */
 kl_status kl__net_walk(const struct kl__net *net, const struct kl__batch *b, const struct kl__lent *lent,
                        float **hidden, kl_error *err);
 /** normed [n][n_embd] <- norm of rows row[0 .. n-1] of the walk's hidden states, and logits [n][n_vocab] <- head of

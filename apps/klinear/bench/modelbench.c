@@ -174,20 +174,43 @@ static kl_status sample(struct deep *d, const struct trial *t, double *seconds, 
     return status == KL_ERR_CANCELLED ? kl__fail(err, status, "interrupted") : status;
 }
 
+/* Tokens of a sample that is not recorded.  At a great depth a few have everything read and awake, too. */
+static int64_t warming_tokens(const struct trial *t)
+{
+    int64_t n = t->depth > 32768 ? 1 : t->phase == DECODE ? 4 : 64;
+    return t->tokens < n ? t->tokens : n;
+}
+
+/* A case that takes long is more than an accident of the moment: what it has after this time is enough. */
+static const double enough_seconds = 40;
+
+static void fewer_rounds(const struct trial *t, const struct ka_modelbench_plan *plan)
+{
+    ka_complain(&ka_verb_bench, "%s of %lld tokens at depth %lld is timed %d times instead of %lld: it takes long",
+                phase_name[t->phase], (long long)t->tokens, (long long)t->depth, t->n_sample,
+                (long long)plan->measuring.reps);
+}
+
 /* Every model once, unrecorded at first: what is mapped is read, and threads are awake. */
 static kl_status run_trial(struct ka_modelbench *b, const struct ka_modelbench_plan *plan, struct deep *deep,
                            struct trial *t, kl_error *err)
 {
     for (int m = 0; m < b->n_model; m++) {
         struct trial small = *t;
-        small.tokens = t->tokens < 64 ? t->tokens : t->phase == DECODE ? 4 : 64;
+        small.tokens = warming_tokens(t);
         fill_tokens(&deep[m], deep[m].n_token, 7);
         double ignored;
         KL_TRY(sample(&deep[m], &small, &ignored, err));
     }
-    for (t->n_sample = 0; t->n_sample < plan->measuring.reps; t->n_sample++)
+    double start = ka_seconds();
+    for (t->n_sample = 0; t->n_sample < plan->measuring.reps; t->n_sample++) {
+        if (t->n_sample && ka_seconds() - start > enough_seconds) {
+            fewer_rounds(t, plan);
+            break;
+        }
         for (int m = 0; m < b->n_model; m++)
             KL_TRY(sample(&deep[m], t, &t->seconds[m][t->n_sample], err));
+    }
     return KL_OK;
 }
 
@@ -383,6 +406,7 @@ kl_status ka_modelbench_run(struct ka_modelbench *b, const struct ka_modelbench_
         struct ka_choice choice = plan->choice;
         choice.model = path[m];
         KL_TRY(ka_load(&b->model[m], &choice, (int)plan->step, err));
+        ka_stop_when_interrupted(&b->model[m]);
         b->n_model++;
         want_ceilings(b, plan, m);
     }

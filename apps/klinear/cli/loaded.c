@@ -1,6 +1,7 @@
 #include "loaded.h"
 
 #include "base/error.h"
+#include "interrupt.h"
 #include "machine.h"
 #include "places.h"
 
@@ -139,6 +140,17 @@ kl_status ka_load_tokenizer(struct ka_loaded *l, kl_error *err)
                         l->path, (long long)tokens, (long long)rows);
     l->seconds += ka_seconds() - start;
     return KL_OK;
+}
+
+static bool interrupted(void *user)
+{
+    (void)user;
+    return ka_interrupted();
+}
+
+void ka_stop_when_interrupted(struct ka_loaded *l)
+{
+    kl_engine_stop_when(l->engine, interrupted, NULL);
 }
 
 void ka_unload(struct ka_loaded *l)

@@ -36,6 +36,9 @@ kl_status ka_load(struct ka_loaded *l, const struct ka_choice *choice, int batch
 /** Opens the tokenizer that lies in or beside the model.  Errors: as kl_tokenizer_open(); KL_ERR_FORMAT when it has
  *  tokens that the model does not know. */
 kl_status ka_load_tokenizer(struct ka_loaded *l, kl_error *err);
+/** From now on a signal that ka_catch_interrupts() has caught ends the step that runs, within milliseconds; the session
+ *  is of no use then.  For programs that end when they are interrupted. */
+void ka_stop_when_interrupted(struct ka_loaded *l);
 void ka_unload(struct ka_loaded *l);
 
 #endif

@@ -126,6 +126,7 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
     ka_catch_interrupts();
     kl_status status = ka_load(&l, &s->choice, (int)s->batch, &err);
     if (status == KL_OK) {
+        ka_stop_when_interrupted(&l);
         status = write_logits(s, &l, &err);
         ka_unload(&l);
     }

@@ -164,6 +164,7 @@ static kl_status score_text(struct work *w, kl_error *err)
 static kl_status work_all(struct work *w, kl_error *err)
 {
     KL_TRY(ka_load(&w->l, &w->s->choice, 512, err));
+    ka_stop_when_interrupted(&w->l);
     w->n_vocab = kl_model_config(w->l.model)->n_vocab;
     w->step = LOGITS_BYTES / (w->n_vocab * (int64_t)sizeof *w->logits) / STEP * STEP;
     w->step = w->step < STEP ? STEP : w->step > 512 ? 512 : w->step;

@@ -94,6 +94,13 @@ typedef struct kl_span {
  *  page within the budget). */
 KL_API kl_status kl_step(kl_engine *engine, kl_span *span, int n_span, kl_error *err);
 
+/** From now on `stop` is asked before every layer of a step and between the tasks of its operators, by any thread of
+ *  the backend's pool, so it has to be quick (a flag that a signal's handler sets).  Once it says true, the step ends
+ *  within milliseconds with KL_ERR_CANCELLED, whatever the length of its sequences, and its sessions, which are
+ *  half-way, are broken until they are reset or resumed.  NULL: no longer.   [T: engine/engine_stop] */
+typedef bool kl_stop_fn(void *user);
+KL_API void kl_engine_stop_when(kl_engine *engine, kl_stop_fn *stop, void *user);
+
 /** Reads a prompt of any length in bounded memory, in pieces of max_batch_tokens.  logits [n_vocab] of the last token,
  *  or NULL.  Stopped by `progress`: KL_ERR_CANCELLED; the session has read the pieces before.
  *  Errors: as kl_step, KL_ERR_NUMERIC. */
