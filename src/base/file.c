@@ -31,12 +31,14 @@ static kl_status map_descriptor(struct kl__map *m, int fd, const char *path, kl_
         return fail_errno(err, path, "cannot be examined");
     if (!S_ISREG(s.st_mode))
         return kl__fail(err, KL_ERR_IO, "%s: is no regular file", kl__shown_path(path).text);
+    *m = (struct kl__map){.device = (uint64_t)s.st_dev, .number = (uint64_t)s.st_ino};
     if (s.st_size == 0)
         return KL_OK;
     void *data = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (data == MAP_FAILED)
         return fail_errno(err, path, "cannot be mapped into memory");
-    *m = (struct kl__map){data, (size_t)s.st_size};
+    m->data = data;
+    m->bytes = (size_t)s.st_size;
     return KL_OK;
 }
 
@@ -67,6 +69,23 @@ void kl__map_forget(const struct kl__map *m, const void *data, size_t bytes)
     uintptr_t first = (from + page - 1) / page * page, end = (from + bytes) / page * page;
     if (first < end)
         (void)madvise((void *)first, end - first, MADV_DONTNEED); /* a wish */
+}
+
+kl_status kl__map_again(const struct kl__map *m, const char *path, int *plain, int *direct, kl_error *err)
+{
+    struct stat s;
+    *direct = -1;
+    *plain = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*plain < 0)
+        return fail_errno(err, path, "cannot be opened again");
+    bool same = fstat(*plain, &s) == 0 && (uint64_t)s.st_dev == m->device && (uint64_t)s.st_ino == m->number;
+    if (!same) {
+        close(*plain);
+        return kl__fail(err, KL_ERR_IO, "%s: is another file than the one that was opened",
+                        kl__shown_path(path).text);
+    }
+    *direct = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_DIRECT);
+    return KL_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------------- writing -- */

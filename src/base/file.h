@@ -8,6 +8,7 @@
 struct kl__map {
     const unsigned char *data; /* NULL when the file is empty */
     size_t bytes;              /* as the file was when it was opened; asked for once, so that it cannot change */
+    uint64_t device, number;   /* which file it is */
 };
 
 /** Maps a regular file (or a link to one); pages are read when they are touched.  The file must keep its contents
@@ -18,6 +19,10 @@ void kl__map_close(struct kl__map *m);
 /** Pages of the map that lie whole in `bytes` from `data` on leave this process's memory; touched again, they come from
  *  the file.  What lies outside of the map is left alone. */
 void kl__map_forget(const struct kl__map *m, const void *data, size_t bytes);
+
+/** Opens the file again for reading by pread(): *plain through the kernel's cache, *direct past it (-1 where the file
+ *  system cannot).  The caller closes both.  Errors: KL_ERR_IO (another file has taken its name meanwhile, too). */
+kl_status kl__map_again(const struct kl__map *m, const char *path, int *plain, int *direct, kl_error *err);
 
 /** A file being written: invisible under its name until it is complete. */
 struct kl__out;

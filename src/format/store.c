@@ -173,7 +173,7 @@ kl_status kl__store_open_bytes(struct kl__store **store, const char *path, const
     struct kl__store_file *f = new_file(s, path);
     kl_status status = f ? KL_OK : fail_memory(err, path);
     if (f) {
-        f->map = (struct kl__map){data, bytes};
+        f->map = (struct kl__map){.data = data, .bytes = bytes};
         f->borrowed = true;
         status = read_one(s, err);
     }
@@ -249,6 +249,19 @@ void kl__store_forget(const struct kl__store *store, const void *data, size_t by
     for (int i = 0; i < store->n_file; i++)
         if (!store->file[i].borrowed)
             kl__map_forget(&store->file[i].map, data, bytes);
+}
+
+bool kl__store_place(const struct kl__store *store, const void *data, int *file, uint64_t *at)
+{
+    for (int i = 0; i < store->n_file; i++) {
+        const struct kl__map *map = &store->file[i].map;
+        if ((uintptr_t)data < (uintptr_t)map->data || (uintptr_t)data - (uintptr_t)map->data >= map->bytes)
+            continue;
+        *file = i;
+        *at = (uint64_t)((uintptr_t)data - (uintptr_t)map->data);
+        return true;
+    }
+    return false;
 }
 
 const struct kl__stored *kl__store_find(const struct kl__store *s, const char *name)

@@ -66,6 +66,9 @@ void kl__store_close(struct kl__store *store);
 /** Lets the process's memory go of what has been read of `bytes` from `data` on: kl__map_forget(). */
 void kl__store_forget(const struct kl__store *store, const void *data, size_t bytes);
 
+/** Which file `data` points into, and at which of its bytes; false: none. */
+bool kl__store_place(const struct kl__store *store, const void *data, int *file, uint64_t *at);
+
 /** The tensor of this name, or NULL.  Constant time. */
 const struct kl__stored *kl__store_find(const struct kl__store *store, const char *name);
 /** The tensor of this name and shape.  Dimensions of 1 do not count, on either side, so that [4096][1][4] is [4096][4].

@@ -1,21 +1,29 @@
 /* Feed-forward layers: SwiGLU, dense or as routed experts beside a shared one. */
 #include "model/walk.h"
 
-/* h += down(silu(gate n) * up n). */
-static kl_status swiglu(struct kl__walk *w, const struct kl__weight *gate, const struct kl__weight *up,
-                        const struct kl__weight *down)
+/* *hidden = silu(gate n) * up n. */
+static kl_status hide(struct kl__walk *w, kl_tensor *hidden, const struct kl__weight *gate,
+                      const struct kl__weight *up)
 {
     kl_tensor g = kl__stage(w, gate->n_out), u = kl__stage(w, up->n_out);
     struct kl__weight_product p[2] = {{g, gate, false}, {u, up, false}};
+    *hidden = g;
     KL_TRY(kl__walk_linears(w, KL__PART_feedforward, p, 2, kl__walk_rows(w, w->n)));
-    KL_TRY(kl__walk_swiglu(w, &(kl_swiglu_args){.y = g, .gate = g, .up = u}));
-    return kl__walk_linear(w, KL__PART_feedforward, kl__walk_rows(w, w->h), g, down, true);
+    return kl__walk_swiglu(w, &(kl_swiglu_args){.y = g, .gate = g, .up = u});
+}
+
+/* h += down hidden. */
+static kl_status show(struct kl__walk *w, kl_tensor hidden, const struct kl__weight *down)
+{
+    return kl__walk_linear(w, KL__PART_feedforward, kl__walk_rows(w, w->h), hidden, down, true);
 }
 
 kl_status kl__ffn_dense_forward(struct kl__walk *w, int layer)
 {
     const struct kl__layer *l = &w->net->layer[layer];
-    return swiglu(w, &l->w[KL__FFN_GATE], &l->w[KL__FFN_UP], &l->w[KL__FFN_DOWN]);
+    kl_tensor hidden;
+    KL_TRY(hide(w, &hidden, &l->w[KL__FFN_GATE], &l->w[KL__FFN_UP]));
+    return show(w, hidden, &l->w[KL__FFN_DOWN]);
 }
 
 /* The router works in f32: near-ties decide which experts run. */
@@ -39,6 +47,7 @@ static kl_status route(struct kl__walk *w, const struct kl__layer *l, kl_tensor 
                               });
 }
 
+/* The first half of the shared expert is computed while routed ones are still being read. */
 kl_status kl__ffn_moe_forward(struct kl__walk *w, int layer)
 {
     const struct kl__layer *l = &w->net->layer[layer];
@@ -46,8 +55,15 @@ kl_status kl__ffn_moe_forward(struct kl__walk *w, int layer)
     kl_tensor id = kl__stage(w, c->n_expert_used), weight = kl__stage(w, c->n_expert_used);
     id.dtype = KL_I32;
     KL_TRY(route(w, l, id, weight));
+    KL_TRY(kl__walk_want_experts(w, id));
+    kl_tensor hidden;
+    kl_status status = KL_OK;
+    if (c->n_expert_shared)
+        status = hide(w, &hidden, &l->w[KL__SHARED_GATE], &l->w[KL__SHARED_UP]);
+    if (status != KL_OK) {
+        kl__walk_leave_experts(w);
+        return status;
+    }
     KL_TRY(kl__walk_experts(w, id, weight, l));
-    if (!c->n_expert_shared)
-        return KL_OK;
-    return swiglu(w, &l->w[KL__SHARED_GATE], &l->w[KL__SHARED_UP], &l->w[KL__SHARED_DOWN]);
+    return c->n_expert_shared ? show(w, hidden, &l->w[KL__SHARED_DOWN]) : KL_OK;
 }

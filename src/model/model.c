@@ -120,6 +120,7 @@ void kl_model_close(kl_model *m)
 {
     if (!m)
         return;
+    kl__model_close_lean(m);
     kl__release(m->alloc, m->packed);
     kl__release(m->alloc, m->bound.memory);
     kl__release(m->alloc, m->net.layer);
@@ -143,7 +144,10 @@ int64_t kl_model_file_bytes(const kl_model *m)
 
 int64_t kl_model_memory_bytes(const kl_model *m)
 {
-    return (int64_t)(m->bound.bytes + m->packed_bytes + sizeof *m + (size_t)m->net.c.n_layer * sizeof *m->net.layer);
+    kl_expert_traffic shelf = kl_model_traffic(m);
+    size_t layers = (size_t)m->net.c.n_layer * sizeof *m->net.layer;
+    return shelf.n_slot * shelf.slot_bytes +
+           (int64_t)(m->bound.bytes + m->packed_bytes + m->fixed_bytes + sizeof *m + layers);
 }
 
 void kl_model_fingerprint(const kl_model *m, uint8_t fingerprint[16])

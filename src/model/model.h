@@ -13,7 +13,17 @@ struct kl_model {
     struct kl__bound bound;
     void *packed; /* packed matrices; NULL: none */
     size_t packed_bytes;
+    struct kl__reader *reader; /* of a model under a limit (lean.c); NULL: it has none */
+    void *fixed;               /* its matrices that every token meets */
+    size_t fixed_bytes;
     uint8_t fingerprint[16];
 };
+
+/** Parameter `p` of a layer (-1: of the model itself). */
+struct kl__weight *kl__model_weight(const kl_model *m, int layer, int p);
+/** Whether products use it: an embedding is only looked up, unless it is the head as well. */
+bool kl__model_multiplies(const kl_model *m, int p);
+/** Undoes kl_model_limit(), as far as it has come. */
+void kl__model_close_lean(kl_model *m);
 
 #endif

@@ -38,6 +38,7 @@ struct kl__net {
     const kl_backend *be;
     struct kl__layer top;    /* GLOBAL parameters */
     struct kl__layer *layer; /* [n_layer] */
+    struct kl__shelf *shelf; /* where routed experts are read on demand (model/shelf.h); NULL: all are in memory */
 };
 
 /** Latent pages of all sequences.  A page holds KL_PAGE_TOKENS rows of every MLA layer, layer after layer. */

@@ -3,13 +3,13 @@
 
 #include "base/error.h"
 
-static bool multiplied(const kl_model *m, int p)
+bool kl__model_multiplies(const kl_model *m, int p)
 {
     enum kl__form form = kl__param_info((enum kl__param)p)->form;
     return (form == KL__FORM_MATRIX || form == KL__FORM_EXPERTS) && (p != KL__EMBED || m->net.c.tied);
 }
 
-static struct kl__weight *weight_of(const kl_model *m, int layer, int p)
+struct kl__weight *kl__model_weight(const kl_model *m, int layer, int p)
 {
     return (struct kl__weight *)(uintptr_t)&(layer < 0 ? &m->net.top : &m->net.layer[layer])->w[p];
 }
@@ -17,8 +17,8 @@ static struct kl__weight *weight_of(const kl_model *m, int layer, int p)
 /* Bytes of one matrix in a packed model; 0: it stays as it is. */
 static size_t bytes_of(const kl_model *m, int layer, int p)
 {
-    const struct kl__weight *w = weight_of(m, layer, p);
-    if (!multiplied(m, p) || !(w->data || w->each))
+    const struct kl__weight *w = kl__model_weight(m, layer, p);
+    if (!kl__model_multiplies(m, p) || !(w->data || w->each))
         return 0;
     return (kl__weight_packed_bytes(m->net.be, w) + KL_ALIGN - 1) / KL_ALIGN * KL_ALIGN;
 }
@@ -46,7 +46,7 @@ static void forget(const kl_model *m, const struct kl__weight *w)
 kl_status kl_model_pack(kl_model *m, kl_error *err)
 {
     size_t bytes = (size_t)kl_model_packed_bytes(m), at = 0;
-    if (m->packed || bytes == 0)
+    if (m->packed || m->reader || bytes == 0)
         return KL_OK;
     m->packed = kl__alloc_large(m->alloc, bytes);
     if (!m->packed)
@@ -54,7 +54,7 @@ kl_status kl_model_pack(kl_model *m, kl_error *err)
     m->packed_bytes = bytes;
     for (int i = -1; i < m->net.c.n_layer; i++)
         for (int p = 0; p < KL__N_PARAM; p++) {
-            struct kl__weight *w = weight_of(m, i, p);
+            struct kl__weight *w = kl__model_weight(m, i, p);
             size_t n = bytes_of(m, i, p);
             if (n == 0)
                 continue;

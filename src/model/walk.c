@@ -1,5 +1,6 @@
 #include "model/walk.h"
 
+#include "model/shelf.h"
 #include "tensor/tensor.h"
 
 kl_tensor kl__stage(struct kl__walk *w, int64_t columns)
@@ -132,14 +133,70 @@ kl_status kl__walk_linear(struct kl__walk *w, enum kl__step_part part, kl_tensor
     return kl__walk_linears(w, part, &p, 1, x);
 }
 
+/* Numbers that a stopped step has left may be anything. */
+static kl_status check_experts(const struct kl__walk *w, kl_tensor id)
+{
+    for (int64_t t = 0; t < id.dim[0]; t++)
+        for (int64_t j = 0; j < id.dim[1]; j++) {
+            int32_t e = ((const int32_t *)kl__row(id, t))[j];
+            if (e < 0 || e >= w->net->c.n_expert)
+                return kl__fail(w->err, KL_ERR_NUMERIC, "layer %d chooses expert %d, expected 0 .. %d", w->layer,
+                                (int)e, w->net->c.n_expert - 1);
+        }
+    return KL_OK;
+}
+
+kl_status kl__walk_want_experts(struct kl__walk *w, kl_tensor id)
+{
+    if (w->measure || !w->net->shelf)
+        return KL_OK;
+    KL_TRY(check_experts(w, id));
+    w->n_taken = kl__shelf_take(w->net->shelf, w->layer, id, 0);
+    return KL_OK;
+}
+
+void kl__walk_leave_experts(struct kl__walk *w)
+{
+    if (!w->measure && w->net->shelf)
+        kl__shelf_done(w->net->shelf);
+}
+
+static kl_tensor rows_from(kl_tensor x, int64_t first, int64_t n)
+{
+    x.pitch = kl__pitch(x);
+    x.data = kl__row(x, first);
+    x.dim[0] = n;
+    return x;
+}
+
+/* A few tokens, whose experts the shelf holds at once, and then the others: rows of a product do not depend on each
+ * other. */
+static kl_status shelved_experts(struct kl__walk *w, kl_tensor id, kl_tensor weight)
+{
+    struct kl__weight part[KL__SHELF_PARTS];
+    kl_tensor h = kl__walk_rows(w, w->h), x = kl__walk_rows(w, w->n);
+    kl_status status = KL_OK;
+    for (int64_t t = 0, n = w->n_taken; t < id.dim[0] && status == KL_OK; t += n) {
+        if (t > 0)
+            n = kl__shelf_take(w->net->shelf, w->layer, id, t);
+        status = kl__shelf_await(w->net->shelf, part, w->err);
+        if (status == KL_OK)
+            status = kl__weight_experts(w->be, rows_from(h, t, n), rows_from(x, t, n), rows_from(id, t, n),
+                                        rows_from(weight, t, n), &part[0], &part[1], &part[2], true, w->work, w->err);
+        kl__shelf_done(w->net->shelf);
+    }
+    return status;
+}
+
 kl_status kl__walk_experts(struct kl__walk *w, kl_tensor id, kl_tensor weight, const struct kl__layer *l)
 {
     const struct kl__weight *gate = &l->w[KL__EXPERT_GATE], *up = &l->w[KL__EXPERT_UP], *down = &l->w[KL__EXPERT_DOWN];
     if (w->measure && measured(w, kl__weight_experts_workspace(w->be, gate, up, down, id.dim[0], id.dim[1])))
         return KL_OK;
     double from = kl__watch_clock(w->spent);
-    kl_status status = kl__weight_experts(w->be, kl__walk_rows(w, w->h), kl__walk_rows(w, w->n), id, weight, gate, up,
-                                          down, true, w->work, w->err);
+    kl_status status = w->net->shelf ? shelved_experts(w, id, weight)
+                                     : kl__weight_experts(w->be, kl__walk_rows(w, w->h), kl__walk_rows(w, w->n), id,
+                                                          weight, gate, up, down, true, w->work, w->err);
     if (!w->spent)
         return status;
     int64_t n_busy = count_busy(w, id), n_row = id.dim[0] * id.dim[1];

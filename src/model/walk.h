@@ -17,6 +17,7 @@ struct kl__walk {
     kl_error *err;
     kl_spent *spent; /* NULL: nobody watches */
     int layer;       /* -1: outside of layers */
+    int64_t n_taken; /* tokens whose experts are on the shelf */
 };
 
 /** [T][columns] of f32 on the stage; given back when the layer is done. */
@@ -36,7 +37,10 @@ kl_status kl__walk_linears(struct kl__walk *w, enum kl__step_part part, const st
                            kl_tensor x);
 kl_status kl__walk_linear(struct kl__walk *w, enum kl__step_part part, kl_tensor y, kl_tensor x,
                           const struct kl__weight *weight, bool add);
-/** Routed experts of layer `l`: h += what they make of n. */
+/** Routed experts of layer `l`: h += what they make of n.  Experts that are not in memory begin to be read when they
+ *  are wanted; what is computed between the two calls costs no time then.  Wanted ones are used or left. */
+kl_status kl__walk_want_experts(struct kl__walk *w, kl_tensor id);
+void kl__walk_leave_experts(struct kl__walk *w);
 kl_status kl__walk_experts(struct kl__walk *w, kl_tensor id, kl_tensor weight, const struct kl__layer *l);
 kl_status kl__walk_norm(struct kl__walk *w, kl_tensor y, kl_tensor x, const struct kl__weight *weight, kl_tensor gate,
                         kl_activation act, float eps);

@@ -126,6 +126,35 @@ KL_API void kl_model_close(kl_model *model);
 KL_API kl_status kl_model_pack(kl_model *model, kl_error *err);
 /** What that takes, or has taken. */
 KL_API int64_t kl_model_packed_bytes(const kl_model *model);
+
+/** What the weights of a model consist of, where they are to take less memory than their files. */
+typedef struct kl_model_split {
+    int64_t fixed_bytes;   /* matrices that every token meets, in the layout that they are kept in */
+    int64_t expert_bytes;  /* one routed expert */
+    int64_t n_expert;      /* of all layers; 0: there are none, and nothing can be left on the disk */
+    int64_t token_experts; /* of which a token meets so many */
+    int64_t least_bytes;   /* smallest limit for kl_model_limit() */
+} kl_model_split;
+KL_API kl_model_split kl_model_split_of(const kl_model *model);
+/** From now on the weights take at most `bytes` of memory, small ones apart (kl_model_memory_bytes() before).  Matrices
+ *  that every token meets are read into it now, and packed as kl_model_pack() does.  Routed experts are read from the
+ *  files when they are chosen, by a few threads and past the kernel's cache where the file system can; those that were
+ *  chosen last stay.  The same bits come out with it as without.  A file that cannot be read any more ends a step with
+ *  KL_ERR_IO, and its sessions have to be reset or resumed.  In place of kl_model_pack(), before the first engine.
+ *  Errors: KL_ERR_MEMORY (less than least_bytes), KL_ERR_IO, KL_ERR_ARGUMENT (packed already), KL_ERR_UNSUPPORTED.
+ *  [T: engine/lean] */
+KL_API kl_status kl_model_limit(kl_model *model, int64_t bytes, kl_error *err);
+
+/** What a model under a limit has read since. */
+typedef struct kl_expert_traffic {
+    int64_t n_slot, slot_bytes; /* experts in memory at most, and the bytes of each; 0: no limit */
+    int64_t n_asked, n_found;   /* experts that steps wanted, each once a step and layer; those that were in memory */
+    int64_t read_bytes;         /* from the files */
+    double wait_seconds;        /* that steps had nothing else to do meanwhile */
+} kl_expert_traffic;
+/** Waits for a step in progress. */
+KL_API kl_expert_traffic kl_model_traffic(const kl_model *model);
+
 KL_API const kl_config *kl_model_config(const kl_model *model);
 /** Bytes of the weights in their files, and bytes that opening took beside them. */
 KL_API int64_t kl_model_file_bytes(const kl_model *model);
