@@ -8,5 +8,6 @@
 #include "klinear/kl/model.h"
 #include "klinear/kl/schedule.h"
 #include "klinear/kl/text.h"
+#include "klinear/kl/trace.h"
 
 #endif

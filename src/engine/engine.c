@@ -91,6 +91,11 @@ void kl_engine_close(kl_engine *e)
     kl__release(e->alloc ? &copy : NULL, e);
 }
 
+kl_cache_type kl_engine_cache_type(const kl_engine *e)
+{
+    return e->cache_type;
+}
+
 const kl_model *kl_engine_model(const kl_engine *e)
 {
     return e->model;

@@ -5,6 +5,7 @@
 #include "base/pool.h"
 #include "engine/timeline.h"
 #include "model/model.h"
+#include "model/trace.h"
 
 struct kl_engine {
     const kl_allocator *alloc; /* NULL, or &alloc_copy */
@@ -32,6 +33,7 @@ struct kl_session {
     kl_engine *engine;
     struct kl__timeline line;
     bool broken; /* its numbers are not finite any more */
+    kl_trace *trace; /* who watches; NULL: nobody */
 };
 
 #endif

@@ -229,6 +229,8 @@ static void copy_settings(struct kl__job *job, const kl_request *r)
     job->state = (kl_sampler_state){r->seed, 0};
     job->prompt_logprobs = r->prompt_logprobs;
     job->embed = r->embed;
+    job->trace = r->trace;
+    job->afresh = r->afresh;
     job->tell = r->tell;
     job->user = r->user;
     job->came = kl__now();

@@ -31,7 +31,8 @@ struct kl__job {
     kl_sampling sampling; /* its bias is `bias` */
     kl_logit_bias *bias;
     kl_sampler_state state;
-    bool prompt_logprobs, embed;
+    bool prompt_logprobs, embed, afresh;
+    kl_trace *trace;
     double *sum; /* [n_embd] of hidden states */
     kl_job_fn *tell;
     void *user;

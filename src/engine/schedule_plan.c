@@ -63,7 +63,8 @@ static void admit(kl_scheduler *s)
         if (status != KL_OK) {
             job->report.end = KL_JOB_FAILED;
             job->ended = true;
-        }
+        } else
+            kl_session_trace(job->session, job->trace);
     }
 }
 
@@ -71,7 +72,7 @@ static void admit(kl_scheduler *s)
 
 static bool uses_prefix(const kl_scheduler *s, const struct kl__job *job)
 {
-    return s->prefix && !job->prompt_logprobs && !job->embed;
+    return s->prefix && !job->prompt_logprobs && !job->embed && !job->afresh;
 }
 
 bool kl__schedule_visit(struct kl__visit *v, const kl_scheduler *s, const struct kl__job *job)

@@ -58,6 +58,11 @@ void kl_session_reset(kl_session *s)
     s->broken = false;
 }
 
+void kl_session_trace(kl_session *s, kl_trace *trace)
+{
+    s->trace = trace;
+}
+
 int64_t kl_session_length(const kl_session *s)
 {
     return s->line.length;

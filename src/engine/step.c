@@ -69,7 +69,8 @@ static struct kl__batch gather(kl_engine *e, const kl_span *span, int n_span)
     b.cache = (struct kl__cache){e->pages.base, e->pages.n_page, e->pages.page_bytes, e->cache_type};
     for (int i = 0; i < n_span; i++) {
         const struct kl__timeline *t = &span[i].session->line;
-        e->seq[i] = (struct kl__seq){t->fixed, t->page, t->length, b.n_token, span[i].n_token, span[i].decode};
+        e->seq[i] = (struct kl__seq){t->fixed, t->page, t->length, b.n_token, span[i].n_token, span[i].decode,
+                                     span[i].session->trace};
         memcpy(e->token + b.n_token, span[i].token, (size_t)span[i].n_token * sizeof *e->token);
         b.n_token += span[i].n_token;
     }

@@ -1,4 +1,5 @@
 /* Feed-forward layers: SwiGLU, dense or as routed experts beside a shared one. */
+#include "model/trace.h"
 #include "model/walk.h"
 
 /* *hidden = silu(gate n) * up n. */
@@ -64,6 +65,9 @@ kl_status kl__ffn_moe_forward(struct kl__walk *w, int layer)
         kl__walk_leave_experts(w);
         return status;
     }
+    for (int i = 0; i < w->batch->n_seq; i++)
+        if (w->batch->seq[i].trace)
+            kl__trace_route(w->batch->seq[i].trace, &w->batch->seq[i], layer, id.data, weight.data);
     KL_TRY(kl__walk_experts(w, id, weight, l));
     return c->n_expert_shared ? show(w, hidden, &l->w[KL__SHARED_DOWN]) : KL_OK;
 }

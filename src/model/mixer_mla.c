@@ -1,4 +1,5 @@
 /* Multi-head latent attention: the queries of each head against the latents of all positions, which live in pages. */
+#include "model/trace.h"
 #include "model/walk.h"
 
 #include "base/half.h"
@@ -65,14 +66,6 @@ static kl_status rotate(struct kl__walk *w, const struct stage *s)
     return KL_OK;
 }
 
-/* Where position `at` of a sequence lies in MLA layer `index`. */
-static char *row_at(const struct kl__batch *b, const kl_config *c, const struct kl__seq *q, int index, int64_t at)
-{
-    int64_t row = kl__page_bytes(c, b->cache.type) / KL_PAGE_TOKENS / kl__n_mla(c);
-    return b->cache.base + q->page[at / KL_PAGE_TOKENS] * b->cache.page_bytes +
-           ((int64_t)index * KL_PAGE_TOKENS + at % KL_PAGE_TOKENS) * row;
-}
-
 /* Blocks hold finite numbers only: of a row that has others nothing is kept but that. */
 static void store_blocks(char *to, const float *from, int64_t n)
 {
@@ -101,7 +94,7 @@ static void remember(struct kl__walk *w, int index, const struct stage *s)
     for (int i = 0; i < b->n_seq; i++)
         for (int t = 0; t < b->seq[i].n_token; t++) {
             const float *from = (const float *)s->row.data + (b->seq[i].first + (int64_t)t) * n;
-            char *to = row_at(b, &w->net->c, &b->seq[i], index, b->seq[i].position + t);
+            char *to = kl__latent_row(b, &w->net->c, &b->seq[i], index, b->seq[i].position + t);
             store_row(b->cache.type, to, from, n);
         }
     kl__walk_took(w, KL__PART_cache, (struct kl__effort){4.0 * (double)(b->n_token * n), 0}, from_clock);
@@ -165,6 +158,14 @@ static kl_status attend_prompt(struct kl__walk *w, const struct kl__layer *l, in
     return attend(w, l, index, q, s, before + whole, q->n_token - before - whole, KL_MLA_ABSORBED);
 }
 
+/* What a sequence writes, token by token, and the end of what it reads: the attention of those is told. */
+static void tell(const struct kl__walk *w, int layer, int index, const struct kl__seq *q, const struct stage *s)
+{
+    for (int t = q->decode ? 0 : q->n_token - 1; t < q->n_token; t++)
+        kl__trace_attend(q->trace, w->batch, q, layer, index, &w->net->layer[layer],
+                         (const float *)s->q.data + (q->first + t) * s->q.dim[1], t);
+}
+
 kl_status kl__mixer_mla_forward(struct kl__walk *w, int layer)
 {
     const struct kl__layer *l = &w->net->layer[layer];
@@ -182,6 +183,8 @@ kl_status kl__mixer_mla_forward(struct kl__walk *w, int layer)
         const struct kl__seq *q = &w->batch->seq[i];
         KL_TRY(q->decode ? attend(w, l, index, q, &s, 0, q->n_token, KL_MLA_ABSORBED)
                          : attend_prompt(w, l, index, q, &s));
+        if (q->trace)
+            tell(w, layer, index, q, &s);
     }
     return kl__walk_linear(w, KL__PART_outputs, kl__walk_rows(w, w->h), s.o, &l->w[KL__MLA_O], true);
 }

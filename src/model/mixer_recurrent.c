@@ -1,5 +1,6 @@
 /* KDA and its kin: q, k, v through short convolutions into the recurrence, whose output is normed and gated.  They
  * differ in what the state forgets and whether it erases before it writes: config.h. */
+#include "model/trace.h"
 #include "model/walk.h"
 #include "tensor/tensor.h"
 
@@ -185,6 +186,8 @@ kl_status kl__mixer_recurrent_forward(struct kl__walk *w, int layer)
             activate(&s, q);
         KL_TRY(q->decode ? recur(w, l, layer, q, &s, q->first, q->n_token, KL_PATH_RECURRENT)
                          : recur_prompt(w, l, layer, q, &s));
+        if (q->trace)
+            kl__trace_recurrent(q->trace, q, layer, l, s.decay, s.beta, mixer == KL_MIXER_MAMBA2);
     }
     kl_tensor o = part(s.o, 0, s.o.dim[0], 0, c->n_kda_v_head, c->kda_v);
     kl_tensor gate = part(s.gate, 0, s.o.dim[0], 0, c->n_kda_v_head, c->kda_v);

@@ -1,6 +1,7 @@
 #include "model/net.h"
 
 #include "base/error.h"
+#include "model/trace.h"
 #include "model/walk.h"
 #include "ops/backend.h"
 #include "tensor/tensor.h"
@@ -36,6 +37,13 @@ size_t kl__fixed_offset(const kl_config *c, int layer)
 int64_t kl__page_bytes(const kl_config *c, kl_cache_type type)
 {
     return kl_config_state_cost(c, type).page_bytes;
+}
+
+char *kl__latent_row(const struct kl__batch *b, const kl_config *c, const struct kl__seq *q, int index, int64_t at)
+{
+    int64_t row = kl__page_bytes(c, b->cache.type) / KL_PAGE_TOKENS / kl__n_mla(c);
+    return b->cache.base + q->page[at / KL_PAGE_TOKENS] * b->cache.page_bytes +
+           ((int64_t)index * KL_PAGE_TOKENS + at % KL_PAGE_TOKENS) * row;
 }
 
 /* ------------------------------------------------------------------------------------------------------ the walk -- */
@@ -77,6 +85,9 @@ kl_status kl__net_walk(const struct kl__net *net, const struct kl__batch *b, con
     struct kl__walk w = walk_of(net, b, lent->stage, lent->work, err);
     kl_tensor id = kl_view1((void *)(uintptr_t)b->token, KL_I32, b->n_token);
     w.spent = lent->spent;
+    for (int i = 0; i < b->n_seq; i++)
+        if (b->seq[i].trace)
+            kl__trace_begin(b->seq[i].trace, &b->seq[i], b->token);
     KL_TRY(kl__walk_embedding(&w, id));
     for (int i = 0; i < net->c.n_layer; i++) {
         KL_TRY(run_layer(&w, i));

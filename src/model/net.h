@@ -55,6 +55,7 @@ struct kl__seq {
     int64_t position;    /* tokens read before */
     int first, n_token;  /* rows of the step */
     bool decode;         /* generated tokens, one by one; else a prompt, by chunks */
+    struct kl_trace *trace; /* who watches it (model/trace.h); NULL: nobody */
 };
 
 /** Tokens of a step. */
@@ -85,6 +86,8 @@ struct kl__need kl__net_need(const struct kl__net *net, int n_token, kl_cache_ty
 size_t kl__fixed_bytes(const kl_config *c);
 size_t kl__fixed_offset(const kl_config *c, int layer);
 int64_t kl__page_bytes(const kl_config *c, kl_cache_type type);
+/** Where position `at` of a sequence lies in MLA layer `index`, counted among those: latent and shared key channels. */
+char *kl__latent_row(const struct kl__batch *b, const kl_config *c, const struct kl__seq *q, int index, int64_t at);
 
 /** The threads that the network's operators run on. */
 kl_pool *kl__net_pool(const struct kl__net *net);

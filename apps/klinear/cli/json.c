@@ -36,7 +36,7 @@ static void begin_value(struct ka_json *j, const char *key)
 {
     if (j->filled[j->depth])
         fputc(',', j->out);
-    if (j->depth > 0)
+    if (j->depth > 0 && !j->compact)
         fprintf(j->out, "\n%*s", 2 * j->depth, "");
     j->filled[j->depth] = true;
     if (key) {
@@ -55,10 +55,10 @@ void ka_json_open(struct ka_json *j, const char *key, char bracket)
 void ka_json_close(struct ka_json *j, char bracket)
 {
     bool filled = j->filled[j->depth--];
-    if (filled)
+    if (filled && !j->compact)
         fprintf(j->out, "\n%*s", 2 * j->depth, "");
     fputc(bracket, j->out);
-    if (j->depth == 0)
+    if (j->depth == 0 && !j->compact)
         fputc('\n', j->out);
 }
 
@@ -83,7 +83,7 @@ void ka_json_number(struct ka_json *j, const char *key, double x)
 {
     begin_value(j, key);
     if (isfinite(x))
-        fprintf(j->out, "%.6g", x);
+        fprintf(j->out, "%.*g", j->digits ? j->digits : 6, x);
     else
         fputs("null", j->out);
 }

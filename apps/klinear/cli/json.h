@@ -8,6 +8,8 @@
 
 struct ka_json {
     FILE *out;
+    bool compact; /* all on one line */
+    int digits;   /* of numbers; 0: 6 */
     int depth;
     bool filled[16]; /* a value has been written at this depth */
 };

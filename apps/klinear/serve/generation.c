@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "log.h"
 #include "routes.h"
+#include "traces.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -37,6 +38,7 @@ static void close_generation(void *generation)
     free(g->choice);
     free(g->bias);
     free(g->own);
+    kl_trace_close(g->trace);
     json_decref(g->body);
     free(g);
 }
@@ -139,7 +141,7 @@ bool ks_read_sampling(struct ks_generation *g, const struct ks_fields *f)
         !ks_number(f, "frequency_penalty", &s->frequency_penalty, -2, 2) ||
         !ks_integer(f, "penalty_tokens", &last, 0, INT32_MAX) || !ks_integer(f, "seed", &seed, INT64_MIN, INT64_MAX) ||
         !ks_integer(f, "n", &n, 1, 16) || !ks_flag(f, "stream", &g->stream) || !read_bias(g, f) ||
-        !read_stop(g, f, "stop") || !read_stop(g, f, "stop_sequences"))
+        !read_stop(g, f, "stop") || !read_stop(g, f, "stop_sequences") || !ks_read_trace(g, f))
         return false;
     s->top_k = top_k < 0 ? 0 : (int32_t)top_k;
     s->penalty_tokens = last;

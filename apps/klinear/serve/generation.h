@@ -72,6 +72,10 @@ struct ks_generation {
     int n_ended;
     const int32_t *forced; /* [n_forced] the prompt's last tokens, which are the answer's first */
     int n_forced;
+    bool traced, afresh;  /* somebody wants to see what the model does (traces.h); of all tokens */
+    kl_trace *trace;      /* NULL: nobody */
+    int64_t trace_first;  /* position from which on it was not told */
+    double trace_told;    /* when it was, seconds */
     _Atomic bool refused; /* whatever its jobs say is not told */
     void *own;            /* of the dialect; freed with free() */
 };
@@ -81,7 +85,7 @@ struct ks_generation *ks_generation_open(struct ks_exchange *x, const struct ks_
 /** The fields that ks_read_sampling reads and OpenAI's two APIs of completions share, for their lists of known ones. */
 #define KS_SAMPLING_FIELDS                                                                                             \
     "temperature", "top_p", "min_p", "typical_p", "top_k", "repetition_penalty", "presence_penalty",                   \
-        "frequency_penalty", "penalty_tokens", "seed", "n", "stream", "stream_options", "logit_bias", "stop"
+        "frequency_penalty", "penalty_tokens", "seed", "n", "stream", "stream_options", "logit_bias", "stop", "trace"
 /** Reads the fields that all APIs have alike: temperature, top_p, top_k, min_p, penalties, seed, logit_bias, stop, n,
  *  stream.  False: refused in *p. */
 bool ks_read_sampling(struct ks_generation *g, const struct ks_fields *f);

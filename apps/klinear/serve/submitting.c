@@ -2,6 +2,7 @@
 #include "telling.h"
 
 #include "routes.h"
+#include "traces.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,8 @@ static kl_request request_of(const struct ks_generation *g, struct ks_choice *c)
         .n_stop = s->n_stop,
         .prompt_logprobs = g->prompt_logprobs,
         .embed = g->embed,
+        .trace = g->trace,
+        .afresh = g->afresh,
         .tell = ks_told,
         .user = c,
     };
@@ -94,7 +97,7 @@ static bool submit_all(struct ks_generation *g, struct ks_problem *p)
     int n = g->n_prompt * g->n;
     if (g->x->server->draining)
         return ks_refuse(p, 503, NULL, "stopping", "the server is being stopped");
-    if (!open_choices(g, p))
+    if (!open_choices(g, p) || !ks_open_trace(g, p))
         return false;
     g->x->cancel = cancel;
     if (g->stream)

@@ -1,6 +1,8 @@
 /* What jobs say, turned into text, calls and log-probabilities, and told in the words of the dialect. */
 #include "telling.h"
 
+#include "traces.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -211,6 +213,7 @@ static void take_end(struct ks_choice *c, const kl_job_event *event)
     flush(c);
     if (event->embedding)
         keep_embedding(c, event->embedding);
+    ks_tell_trace(g, true);
     if (g->stream)
         g->dialect->end(c);
     if (++g->n_ended == g->n_prompt * g->n)
@@ -243,6 +246,8 @@ bool ks_told(void *choice, const kl_job_event *event)
 {
     struct ks_choice *c = choice;
     bool goes_on = !c->g->refused && take(c, event);
+    if (!c->g->refused && event->kind != KL_JOB_ENDS)
+        ks_tell_trace(c->g, false);
     if (event->kind == KL_JOB_ENDS)
         ks_let_go(c->g->x);
     return goes_on;

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "rendering.h"
 #include "talk.h"
+#include "tracing.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +18,14 @@ struct settings {
     struct ka_choice choice;
     struct ka_sampling_choice sampling;
     struct ka_talk_choice limits;
-    const char *prompt, *file, *system, *save, *load;
+    const char *prompt, *file, *system, *save, *load, *trace;
     bool raw, echo, json, quiet;
 };
 
-enum { PROMPT_LIMIT = 1 << 28 };
+enum {
+    PROMPT_LIMIT = 1 << 28,
+    TRACE_TOKENS = 16384, /* of which single numbers are kept, where nothing else is said */
+};
 
 /* The text that comes out: streamed, or kept for JSON. */
 struct text {
@@ -149,10 +153,11 @@ static kl_status write_text(struct ka_talk *t, const struct settings *s, bool ra
 }
 
 static kl_status run_prompt(struct ka_talk *t, const struct settings *s, bool raw, const struct ka_input *in,
-                            struct text *text, kl_error *err)
+                            struct text *text, kl_trace *trace, kl_error *err)
 {
     if (s->load)
         KL_TRY(ka_talk_load(t, s->load, err));
+    kl_session_trace(t->speech.session, trace);
     KL_TRY(add_prompt(t, s, raw, in, err));
     if (s->echo && in->bytes)
         KL_TRY(put(text, in->data, in->bytes, err));
@@ -166,6 +171,25 @@ static kl_status run_prompt(struct ka_talk *t, const struct settings *s, bool ra
     if (t->speech.stats.end == KA_END_INTERRUPT)
         return kl__fail(err, KL_ERR_CANCELLED, "interrupted");
     return KL_OK;
+}
+
+/* The same, watched; what was seen is written also of a text that was interrupted. */
+static kl_status run_traced(struct ka_talk *t, const struct settings *s, bool raw, const struct ka_input *in,
+                            struct text *text, kl_error *err)
+{
+    kl_trace *trace;
+    if (!s->trace)
+        return run_prompt(t, s, raw, in, text, NULL, err);
+    kl_trace_options options = {.max_tokens = s->limits.context ? s->limits.context : TRACE_TOKENS};
+    KL_TRY(kl_trace_open(&trace, t->speech.l->model, &options, err));
+    kl_status status = run_prompt(t, s, raw, in, text, trace, err);
+    if (status == KL_OK || status == KL_ERR_CANCELLED) {
+        kl_status wrote = ka_trace_save(s->trace, trace, t->speech.l, status == KL_OK ? err : NULL);
+        status = status == KL_OK ? wrote : status;
+    }
+    kl_session_trace(t->speech.session, NULL);
+    kl_trace_close(trace);
+    return status;
 }
 
 static kl_status run_model(struct ka_loaded *l, const struct settings *s, const struct ka_input *in, kl_error *err)
@@ -182,7 +206,7 @@ static kl_status run_model(struct ka_loaded *l, const struct settings *s, const 
         KL_TRY(ka_rendering_of(&rendering, s->limits.template, l->tokenizer, err));
     kl_status status = ka_talk_open(&t, l, &s->sampling, s->limits.context, rendering, err);
     if (status == KL_OK)
-        status = run_prompt(&t, s, raw, in, &text, err);
+        status = run_traced(&t, s, raw, in, &text, err);
     ka_talk_close(&t);
     free(text.data);
     return status;
@@ -248,6 +272,11 @@ static const struct ka_option options[] = {
      .kind = KA_TEXT,
      AT(load),
      .help = "go on from there; the prompt, if any, comes behind it"},
+    {.name = "trace",
+     .value = "FILE",
+     .kind = KA_TEXT,
+     AT(trace),
+     .help = "write down how fast the model forgot, what it kept, where it\nlooked and which experts worked, as JSON"},
     {.name = "json", .kind = KA_FLAG, AT(json), .help = "print JSON, when all has been written"},
     {.name = "quiet", .letter = 'q', .kind = KA_FLAG, AT(quiet), .help = "no statistics on standard error"},
     {.name = "Text", .kind = KA_GROUP, AT(limits), .group = ka_talk_options},

@@ -30,6 +30,7 @@ KL_API kl_status kl_engine_open(kl_engine **engine, const kl_model *model, const
 /** After all its sessions.  NULL is allowed. */
 KL_API void kl_engine_close(kl_engine *engine);
 KL_API const kl_model *kl_engine_model(const kl_engine *engine);
+KL_API kl_cache_type kl_engine_cache_type(const kl_engine *engine);
 
 typedef struct kl_engine_memory {
     int64_t workspace_bytes;  /* of a step */

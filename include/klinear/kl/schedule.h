@@ -4,6 +4,7 @@
 
 #include "klinear/kl/engine.h"
 #include "klinear/kl/text.h"
+#include "klinear/kl/trace.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -112,6 +113,8 @@ typedef struct kl_request {
     int n_stop;
     bool prompt_logprobs; /* tell prompt tokens, with sampling.n_top alternatives; takes 64 rows of logits */
     bool embed;           /* the mean of the prompt's final hidden states is wanted */
+    kl_trace *trace;      /* watches the request until its last event; borrowed.  NULL: nobody does */
+    bool afresh;          /* the prefix cache is left alone, so that every token is read */
     kl_job_fn *tell;
     void *user; /* for `tell` */
 } kl_request;
