@@ -194,17 +194,21 @@ typedef enum kl_task_kind {
     /** 64 stacks: "push i x" and "pop i x" in any order, x being what was pushed last; x is to be foreseen at each
      *  pop. */
     KL_TASK_STACK,
+    /** Needles: keys, each followed by its value, in random places of a hay of other symbols; behind it a mark and
+     *  the keys in a random order, at each of which the value is to be foreseen. */
+    KL_TASK_NEEDLE,
     KL_N_TASK
 } kl_task_kind;
-/** "palindrome", "mqar", "stack"; "?" for a value that is no task.  Static storage. */
+/** "palindrome", "mqar", "stack", "needle"; "?" for a value that is no task.  Static storage. */
 KL_API const char *kl_task_name(kl_task_kind task);
 
 typedef struct kl_task {
     kl_task_kind kind;
     int64_t length;   /* tokens of a sequence, 8 .. 2^20; the last ones may be blanks */
     int64_t n_symbol; /* that are drawn from; 0: palindrome and stack 64; mqar 256 keys or twice the pairs, and as many
-                         values */
-    int64_t n_pair;   /* mqar: pairs, each asked for once; 0: length / 8 */
+                         values; needle 64 keys, as many values and as many sorts of hay */
+    int64_t n_pair;   /* mqar, needle: pairs, each asked for once; 0: mqar length / 8, needle 8, or 1 where a quarter of
+                         the length is less */
     uint64_t seed;
 } kl_task;
 

@@ -8,13 +8,19 @@ enum { N_STACK = 64, LEAST = 8, MOST = 1 << 20 };
 
 const char *kl_task_name(kl_task_kind task)
 {
-    static const char *const name[KL_N_TASK] = {"palindrome", "mqar", "stack"};
+    static const char *const name[KL_N_TASK] = {"palindrome", "mqar", "stack", "needle"};
     return (unsigned)task < KL_N_TASK ? name[task] : "?";
 }
 
 static int64_t n_pair(const kl_task *k)
 {
-    return k->n_pair ? k->n_pair : k->length / 8;
+    int64_t usual = k->kind == KL_TASK_MQAR ? k->length / 8 : k->length < 4 * 8 ? 1 : 8;
+    return k->n_pair ? k->n_pair : usual;
+}
+
+static bool has_pairs(const kl_task *k)
+{
+    return k->kind == KL_TASK_MQAR || k->kind == KL_TASK_NEEDLE;
 }
 
 static int64_t n_symbol(const kl_task *k)
@@ -33,7 +39,7 @@ static kl_status check(const kl_task *k, kl_error *err)
     if (n_symbol(k) < 2 || n_symbol(k) > MOST)
         return kl__fail(err, KL_ERR_ARGUMENT, "kl_task: n_symbol is %lld, expected 2 .. %d", (long long)n_symbol(k),
                         MOST);
-    if (k->kind == KL_TASK_MQAR && (n_pair(k) < 1 || n_pair(k) > n_symbol(k) || 3 * n_pair(k) + 1 > k->length))
+    if (has_pairs(k) && (n_pair(k) < 1 || n_pair(k) > n_symbol(k) || 3 * n_pair(k) + 1 > k->length))
         return kl__fail(err, KL_ERR_ARGUMENT,
                         "kl_task: n_pair is %lld, expected 1 .. %lld, the symbols, and at most a "
                         "third of the length",
@@ -50,6 +56,9 @@ kl_status kl_task_vocab(int64_t *n_vocab, const kl_task *k, kl_error *err)
         break;
     case KL_TASK_MQAR:
         *n_vocab = 2 * n_symbol(k) + 2; /* keys, values, separator, blank */
+        break;
+    case KL_TASK_NEEDLE:
+        *n_vocab = 3 * n_symbol(k) + 2; /* hay, keys, values, mark, blank */
         break;
     default:
         *n_vocab = n_symbol(k) + N_STACK + 3; /* elements, stacks, push, pop, blank */
@@ -94,6 +103,23 @@ static void recall(const kl_task *k, struct kl__random *r, int32_t *memory, int3
         int64_t at = 2 * n + 1 + place[i];
         token[2 * i] = token[at] = key[i];
         token[2 * i + 1] = label[at] = value;
+    }
+}
+
+/* memory: keys, then places of the needles, two tokens each. */
+static void needles(const kl_task *k, struct kl__random *r, int32_t *memory, int32_t *token, int32_t *label)
+{
+    int64_t n = n_pair(k), symbols = n_symbol(k), hay = k->length - n - 1;
+    int32_t *key = memory, *place = memory + symbols;
+    draw(r, key, symbols, n);
+    draw(r, place, hay / 2, n);
+    for (int64_t t = 0; t < hay; t++)
+        token[t] = (int32_t)kl__random_below(r, symbols);
+    token[hay] = (int32_t)(3 * symbols);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = 2 * (int64_t)place[i], asked = hay + 1 + i;
+        token[at] = token[asked] = (int32_t)symbols + key[i];
+        token[at + 1] = label[asked] = (int32_t)(2 * symbols + kl__random_below(r, symbols));
     }
 }
 
@@ -142,6 +168,8 @@ kl_status kl_task_sequence(const kl_task *k, uint64_t index, int32_t *token, int
         palindrome(k, &r, token, label);
     else if (k->kind == KL_TASK_MQAR)
         recall(k, &r, memory, token, label);
+    else if (k->kind == KL_TASK_NEEDLE)
+        needles(k, &r, memory, token, label);
     else
         stacks(k, &r, memory, token, label);
     kl__release(NULL, memory);

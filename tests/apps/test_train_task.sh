@@ -4,9 +4,9 @@
 small="--width 32 --head-size 16 --ffn 32 --symbols 8 --lr 0.01"
 
 run train task
-expect_refused "klinear train task: expected one of: palindrome, mqar, stack"
+expect_refused "klinear train task: expected one of: palindrome, mqar, stack, needle"
 run train task sudoku
-expect_refused "klinear train task: expected one of: palindrome, mqar, stack"
+expect_refused "klinear train task: expected one of: palindrome, mqar, stack, needle"
 run train task mqar --length 64 --pairs 30
 expect_code 1
 expect_in_err "klinear train task: kl_task: n_pair is 30"
@@ -15,7 +15,7 @@ expect_code 1
 expect_in_err "no/such/file cannot be written"
 
 for mixer in kda gdn deltanet mamba2 gla linear softmax; do
-    for task in palindrome mqar stack; do
+    for task in palindrome mqar stack needle; do
         run train task $task -m $mixer --length 24 --steps 2 --every 1 --batch 2 --csv - $small --pairs 2 -t 1
         expect_code 0
         [ "$(wc -l <"$out")" = 3 ] || fail "expected a heading and two rows"

@@ -63,6 +63,33 @@ static void recall(void **state)
     }
 }
 
+static void needles(void **state)
+{
+    (void)state;
+    int64_t early = 0, late = 0;
+    for (uint64_t index = 0; index < 50; index++) {
+        kl_task k = {.kind = KL_TASK_NEEDLE, .length = 99 + (int64_t)index, .n_pair = 5, .n_symbol = 20, .seed = 7};
+        int32_t value[20], n = 0, hay = (int32_t)k.length - 6;
+        memset(value, -1, sizeof value);
+        assert_int_equal(make(k, index), 62);
+        for (int t = 0; t < hay; t++)
+            if (token[t] >= 20) {
+                assert_true(token[t] < 40 && value[token[t] - 20] < 0); /* keys are different */
+                assert_true(token[t + 1] >= 40 && token[t + 1] < 60);
+                value[token[t] - 20] = token[t + 1];
+                *(t < hay / 2 ? &early : &late) += 1;
+                t++;
+                n++;
+            }
+        assert_int_equal(n, 5);
+        assert_int_equal(token[hay], 60);
+        for (int i = 0; i < 5; i++)
+            assert_int_equal(label[hay + 1 + i], value[token[hay + 1 + i] - 20]);
+        assert_int_equal(n_label(k.length), 5);
+    }
+    assert_true(early > 90 && late > 90);
+}
+
 static void stacks(void **state)
 {
     (void)state;
@@ -114,7 +141,7 @@ static void refusals(void **state)
     (void)state;
     kl_error err;
     kl_task k = {.kind = KL_N_TASK, .length = 64};
-    KT_ASSERT_FAILED(kl_task_sequence(&k, 0, token, label, &err), KL_ERR_ARGUMENT, &err, "kind is 3");
+    KT_ASSERT_FAILED(kl_task_sequence(&k, 0, token, label, &err), KL_ERR_ARGUMENT, &err, "kind is 4");
     k = (kl_task){.length = 7};
     KT_ASSERT_FAILED(kl_task_sequence(&k, 0, token, label, &err), KL_ERR_ARGUMENT, &err, "length is 7");
     k = (kl_task){.length = 8, .n_symbol = 1};
@@ -128,8 +155,12 @@ static void refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(palindromes),        cmocka_unit_test(recall),   cmocka_unit_test(stacks),
-        cmocka_unit_test(same_and_different), cmocka_unit_test(refusals),
+        cmocka_unit_test(palindromes),
+        cmocka_unit_test(recall),
+        cmocka_unit_test(needles),
+        cmocka_unit_test(stacks),
+        cmocka_unit_test(same_and_different),
+        cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

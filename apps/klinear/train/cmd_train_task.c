@@ -13,9 +13,10 @@
 #include <string.h>
 
 struct settings {
-    const char *csv;
-    int64_t mixer, length, symbols, pairs, steps, batch, every, seed, layers, width, heads, head_size, ffn, taps,
-        threads, optimiser;
+    const char *csv, *save;
+    bool nope;
+    int64_t full_every, mixer, length, symbols, pairs, steps, batch, every, seed, layers, width, heads, head_size, ffn,
+        taps, threads, optimiser;
     double lr, warmup, floor, decay, clip, stop;
 };
 
@@ -51,7 +52,7 @@ static kl_config configure(const struct settings *s, int64_t n_vocab)
                    .qk_rope = head - head / 2,
                    .v_dim = head,
                    .kv_norm_eps = 1e-5F,
-                   .rope = true,
+                   .rope = !s->nope,
                    .rope_base = 10000,
                    .n_ff = (int)s->ffn,
                    .router_scale = 1,
@@ -61,7 +62,8 @@ static kl_config configure(const struct settings *s, int64_t n_vocab)
                    .eos = -1,
                    .pad = -1};
     for (int i = 0; i < c.n_layer; i++) {
-        c.mixer[i] = (uint8_t)mixer_of[s->mixer];
+        bool full = s->full_every && (i + 1) % s->full_every == 0;
+        c.mixer[i] = full ? KL_MIXER_MLA : (uint8_t)mixer_of[s->mixer];
         c.ffn[i] = KL_FFN_DENSE;
     }
     return c;
@@ -265,7 +267,7 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
     while (n_word && kind < KL_N_TASK && strcmp(words[0], kl_task_name((kl_task_kind)kind)) != 0)
         kind++;
     if (!n_word || kind == KL_N_TASK) {
-        ka_complain(&ka_verb_train_task, "expected one of: palindrome, mqar, stack");
+        ka_complain(&ka_verb_train_task, "expected one of: palindrome, mqar, stack, needle");
         return KA_USAGE;
     }
     w.task.kind = (kl_task_kind)kind;
@@ -273,6 +275,8 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
     kl_status status = open_work(&w, &err);
     if (status == KL_OK)
         status = train(&w, &err);
+    if (status == KL_OK && s->save)
+        status = kl_trainer_export(w.trainer, s->save, NULL, NULL, &err);
     close_work(&w);
     return ka_conclude(&ka_verb_train_task, status, &err);
 }
@@ -281,11 +285,14 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
 static const struct ka_option options[] = {
     {"mixer", 'm', "NAME", KA_WORD, FIELD(mixer), 0, 0, mixer_name, NULL,
      "kda (the default), gdn, deltanet, mamba2, gla, linear, softmax"},
+    {"full", 0, "N", KA_NUMBER, FIELD(full_every), 0, 64, NULL, NULL,
+     "every N-th layer has full attention, as softmax; 0, the default: none"},
+    {"nope", 0, NULL, KA_FLAG, FIELD(nope), 0, 0, NULL, NULL, "full attention without positions"},
     {"length", 'l', "N", KA_NUMBER, FIELD(length), 8, 1 << 20, NULL, NULL, "tokens of a sequence; default: 256"},
     {"symbols", 0, "N", KA_NUMBER, FIELD(symbols), 0, 1 << 16, NULL, NULL,
      "symbols to draw from; 0, the default: 64, and for mqar\n256 keys (or twice the pairs) and as many values"},
     {"pairs", 0, "N", KA_NUMBER, FIELD(pairs), 0, 1 << 16, NULL, NULL,
-     "mqar: pairs of key and value; 0, the default: length / 8"},
+     "mqar, needle: pairs of key and value; 0, the default: mqar\nlength / 8, needle 8"},
     {"steps", 0, "N", KA_NUMBER, FIELD(steps), 1, 1 << 30, NULL, NULL, "default: 2000"},
     {"batch", 0, "N", KA_NUMBER, FIELD(batch), 1, 1 << 16, NULL, NULL, "sequences of a step; default: 32"},
     {"every", 0, "N", KA_NUMBER, FIELD(every), 1, 1 << 30, NULL, NULL, "steps between two rows; default: 50"},
@@ -293,6 +300,7 @@ static const struct ka_option options[] = {
      "end when the accuracy of a row reaches this; default: 0.999"},
     {"seed", 0, "N", KA_NUMBER, FIELD(seed), 0, INT64_MAX, NULL, NULL, "of parameters and sequences; default: 1"},
     {"csv", 0, "FILE", KA_TEXT, FIELD(csv), 0, 0, NULL, NULL, "rows for machines; - is standard output"},
+    {"save", 0, "DIR", KA_TEXT, FIELD(save), 0, 0, NULL, NULL, "a new folder for the model, in Hugging Face layout"},
     {"threads", 't', "N", KA_NUMBER, FIELD(threads), 0, 1024, NULL, NULL, "0, the default: one per core"},
     {"lr", 0, "X", KA_REAL, FIELD(lr), 0, 10, NULL, NULL, "highest learning rate; default: 0.001"},
     {"warmup", 0, "X", KA_REAL, FIELD(warmup), 0, 1, NULL, NULL,
@@ -333,11 +341,12 @@ static const struct settings defaults = {.length = 256,
 const struct ka_verb ka_verb_train_task = {
     .name = "train task",
     .summary = "let a small model learn a synthetic task",
-    .usage = "palindrome|mqar|stack [options]",
+    .usage = "palindrome|mqar|stack|needle [options]",
     .text = "Trains a small model on fresh sequences of a task whose answers are known, and prints how many of\n"
             "them it foresees.  palindrome: symbols, a separator, the same symbols backwards.  mqar: keys with\n"
             "values, then some of the keys, whose values are asked for.  stack: 64 stacks that things are put\n"
-            "on and taken from.  What a row shows was counted before the model had seen the sequences.",
+            "on and taken from.  needle: keys with values somewhere in a hay of other symbols, asked for at the\n"
+            "end.  What a row shows was counted before the model had seen the sequences.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,
