@@ -1,9 +1,9 @@
 /* klinear needle: models that have learnt to find things look for them in texts of growing length. */
-#include "amount.h"
+#include "../cli/amount.h"
+#include "../cli/loaded.h"
+#include "../cli/machine.h"
+#include "../cli/verb.h"
 #include "base/error.h"
-#include "loaded.h"
-#include "machine.h"
-#include "verb.h"
 
 #include "klinear/kl_train.h"
 
