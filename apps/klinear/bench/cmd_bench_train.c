@@ -133,12 +133,17 @@ static double gflops_of(const struct bench *b, const struct result *r)
     return r->flops * (double)b->s->tokens / r->seconds * 1e-9;
 }
 
-static void print_operators(const struct bench *b, const struct result *r)
+/* Beside each, what it takes in sequences four times as long, where there are any. */
+static void print_operators(const struct bench *b, const struct result *r, const struct result *longer)
 {
     double sum = 0, shown = 0;
+    bool both = longer->length > r->length;
     for (int i = 0; i < KL_N_TIMED; i++)
         sum += r->spent[i];
-    printf("\n  %-20s %10s %8s\n", "operator", "ms a pass", "part");
+    printf("\n  %-20s %10s %8s", "operator", "ms a pass", "part");
+    if (both)
+        printf("   at length %lld", (long long)longer->length);
+    putchar('\n');
     for (int i = 0; i < KL_N_TIMED; i++) {
         int most = -1;
         for (int j = 0; j < KL_N_TIMED; j++) /* those that took longest first */
@@ -147,7 +152,10 @@ static void print_operators(const struct bench *b, const struct result *r)
         if (most < 0)
             break;
         shown = r->spent[most];
-        printf("  %-20s %10.2f %6.1f %%\n", kl_timed_name(most), 1e3 * shown / (double)b->s->passes, 100 * shown / sum);
+        printf("  %-20s %10.2f %6.1f %%", kl_timed_name(most), 1e3 * shown / (double)b->s->passes, 100 * shown / sum);
+        if (both)
+            printf(" %12.2f", 1e3 * longer->spent[most] / (double)b->s->passes);
+        putchar('\n');
     }
 }
 
@@ -165,7 +173,7 @@ static void print_text(const struct bench *b)
                (double)b->s->tokens / r->seconds, r->flops * 1e-6, gflops_of(b, r), 100 * gflops_of(b, r) / ceiling,
                1e3 * r->step_seconds);
     }
-    print_operators(b, &b->result[0]);
+    print_operators(b, &b->result[0], &b->result[1]);
 }
 
 static void print_json(const struct bench *b)
