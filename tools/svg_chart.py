@@ -43,7 +43,7 @@ class Panel:
             part = (x - self.x0) / (self.x1 - self.x0)
         return LEFT + part * w, TOP + (1 - (y - self.low) / (self.high - self.low)) * h
 
-    def draw(self, w, h):
+    def draw(self, w, h, names):
         out = [f"<text x='{LEFT + w / 2:.0f}' y='18' text-anchor='middle' font-weight='bold'>"
                f"{html.escape(self.title)}</text>"]
         for y in ticks(self.low, self.high):
@@ -58,14 +58,12 @@ class Panel:
         out.append(f"<text x='{LEFT + w / 2:.0f}' y='{TOP + h + 34}' text-anchor='middle'>{html.escape(self.x)}</text>")
         out.append(f"<text transform='translate(13 {TOP + h / 2:.0f}) rotate(-90)' text-anchor='middle'>"
                    f"{html.escape(self.y)}</text>")
-        for i, (name, line) in enumerate(self.lines.items()):
-            kind, _, dash = name.partition(" ")
-            c = colour(kind, i)
+        for name, line in self.lines.items():
+            c = colour(name, names.index(name))
             spots = [self.at(x, y, w, h) for x, y in line]
             if not self.points:
                 path = "L".join(f"{x:.1f} {y:.1f}" for x, y in spots)
-                style = " stroke-dasharray='5 3'" if dash else ""
-                out.append(f"<path d='M{path}' fill='none' stroke='{c}' stroke-width='2'{style}/>")
+                out.append(f"<path d='M{path}' fill='none' stroke='{c}' stroke-width='2'/>")
             if self.points or self.log:
                 out += [f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3.5' fill='{c}'/>" for x, y in spots]
         return "".join(out)
@@ -74,9 +72,7 @@ class Panel:
 def legend(names, y):
     out, x = [], LEFT
     for i, name in enumerate(names):
-        kind, _, dash = name.partition(" ")
-        style = " stroke-dasharray='5 3'" if dash else ""
-        out.append(f"<path d='M{x} {y}h22' stroke='{colour(kind, i)}' stroke-width='3'{style}/>"
+        out.append(f"<path d='M{x} {y}h22' stroke='{colour(name, i)}' stroke-width='3'/>"
                    f"<text x='{x + 28}' y='{y + 4}'>{html.escape(name)}</text>")
         x += 44 + 7 * len(name)
     return "".join(out)
@@ -91,7 +87,8 @@ def save(path, panels, width=300, height=230, columns=3):
     out = [f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {total[0]} {total[1]}' font-family='sans-serif' "
            f"font-size='12'>{GRID}"]
     for i, panel in enumerate(panels):
-        out.append(f"<g transform='translate({i % columns * w} {i // columns * h})'>{panel.draw(width, height)}</g>")
+        place = f"translate({i % columns * w} {i // columns * h})"
+        out.append(f"<g transform='{place}'>{panel.draw(width, height, names)}</g>")
     out.append(legend(names, rows * h + 8) + "</svg>")
     with open(path, "w", encoding="utf-8") as f:
         f.write("\n".join(out) + "\n")
