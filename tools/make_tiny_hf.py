@@ -14,7 +14,7 @@ import sys
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from reference import tiny_gguf, tiny_text  # noqa: E402
+from reference import tiny_gguf, tiny_native, tiny_text  # noqa: E402
 from reference.draw import bf16  # noqa: E402
 from reference.tiny_model import Tensors, configuration, layer_lists  # noqa: E402
 
@@ -34,6 +34,7 @@ FLAGS = {
     "tied": "the head is the embedding", "no-conv": "no short convolution", "conv-bias": "the convolution has a bias",
     "neg-eigval": "beta in 0 .. 2", "full-gate": "one matrix for the output gate",
     "softmax-router": "softmax scores", "no-renormalise": "weights of experts as they are",
+    "native": "files as transformers' own port writes them, of a model of the released architecture",
 }
 
 
@@ -120,11 +121,12 @@ def main(words):
     o.folder.mkdir(parents=True, exist_ok=True)
     config = configuration(o)
     tensors = Tensors(o)
-    kinds = {name: "F32" if o.dtype == "f32" or name in tensors.stays_f32 else "BF16" for name in tensors.made}
-    write_json(o.folder / "config.json", config)
+    made = tiny_native.renamed(o, tensors.made) if o.native else tensors.made
+    kinds = {name: "F32" if o.dtype == "f32" or name in tensors.stays_f32 else "BF16" for name in made}
+    write_json(o.folder / "config.json", tiny_native.configuration(config) if o.native else config)
     write_json(o.folder / "generation_config.json",
                {"eos_token_id": config["eos_token_id"], "max_length": config["model_max_length"]})
-    write_weights(o.folder, tensors.made, kinds, o.shards)
+    write_weights(o.folder, made, kinds, o.shards)
     write_tokenizer(o.folder, o.vocab)
     if o.gguf:
         write_gguf(o, config, tensors)

@@ -40,6 +40,10 @@ kl_status kl__store_reserve(struct kl__store *store, int64_t n_tensor, kl_error 
  *  stored, and sets `bytes`. */
 kl_status kl__store_enter(struct kl__store *store, int64_t i, kl_error *err);
 
+/** Other tensors in place of those that there are: the same bytes under other names, or parts of them.  tensor [n] and
+ *  the names in `given` become the store's own, whatever comes of it.  Errors: as kl__store_enter(); KL_ERR_MEMORY. */
+kl_status kl__store_replace(struct kl__store *store, struct kl__stored *tensor, int64_t n, char *given, kl_error *err);
+
 /** File `i`, and a tensor, as they may stand in a sentence. */
 struct kl__shown kl__shown_file(const struct kl__store *store, int i);
 struct kl__shown kl__shown_shape(int n_dim, const int64_t *dim);

@@ -191,6 +191,7 @@ void kl__store_close(struct kl__store *s)
     kl__meta_table_close(&s->meta, s->alloc);
     kl__names_close(&s->names, s->alloc);
     kl__release(s->alloc, s->tensor);
+    kl__release(s->alloc, s->given);
     for (int i = 0; i < s->n_file; i++) {
         if (!s->file[i].borrowed)
             kl__map_close(&s->file[i].map);
@@ -203,14 +204,31 @@ void kl__store_close(struct kl__store *s)
 
 /* ------------------------------------------------------------------------------------------------------- filling -- */
 
-kl_status kl__store_reserve(struct kl__store *s, int64_t n_tensor, kl_error *err)
+static kl_status adopt(struct kl__store *s, struct kl__stored *tensor, int64_t n_tensor, kl_error *err)
 {
-    /* The readers have checked n_tensor against the bytes that describe them, so the product is no news. */
-    s->tensor = kl__alloc(s->alloc, (size_t)n_tensor * sizeof *s->tensor);
+    s->tensor = tensor;
     if (!s->tensor || !kl__names_open(&s->names, s->tensor, sizeof *s->tensor, (size_t)n_tensor, s->alloc))
         return kl__fail(err, KL_ERR_MEMORY, "%s: no memory for its %lld tensors", kl__shown_file(s, 0).text,
                         (long long)n_tensor);
     s->n_reserved = n_tensor;
+    return KL_OK;
+}
+
+kl_status kl__store_reserve(struct kl__store *s, int64_t n_tensor, kl_error *err)
+{
+    /* The readers have checked n_tensor against the bytes that describe them, so the product is no news. */
+    return adopt(s, kl__alloc(s->alloc, (size_t)n_tensor * sizeof *s->tensor), n_tensor, err);
+}
+
+kl_status kl__store_replace(struct kl__store *s, struct kl__stored *tensor, int64_t n, char *given, kl_error *err)
+{
+    kl__names_close(&s->names, s->alloc);
+    kl__release(s->alloc, s->tensor);
+    s->n_tensor = 0;
+    s->given = given;
+    KL_TRY(adopt(s, tensor, n, err));
+    for (int64_t i = 0; i < n; i++)
+        KL_TRY(kl__store_enter(s, i, err));
     return KL_OK;
 }
 

@@ -50,6 +50,7 @@ struct kl__store {
     struct kl__store_file *file;  /* [n_file] */
     int n_file;
     struct kl__names names; /* of tensors */
+    char *given;            /* names that kl__store_replace() gave, or NULL */
 };
 
 /** Opens `path`: a GGUF file (the first part of a split one opens them all), a safetensors file, or a directory that

@@ -1,5 +1,6 @@
 /* Reading a configuration alone, from whatever a model may be. */
 #include "base/error.h"
+#include "model/checkpoint.h"
 #include "model/config_keys.h"
 
 static bool ends_in_json(const char *path)
@@ -26,7 +27,7 @@ kl_status kl_config_read(kl_config *config, const char *path, const kl_allocator
     struct kl__store *store;
     if (ends_in_json(path))
         return read_json(config, path, err);
-    KL_TRY(kl__store_open(&store, path, alloc, err));
+    KL_TRY(kl__checkpoint_open(&store, path, alloc, err));
     kl_status status = kl__config_read(config, store, path, err);
     kl__store_close(store);
     return status;

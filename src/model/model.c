@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "model/checkpoint.h"
 
 /* --------------------------------------------------------------------------------------------------- fingerprint -- */
 
@@ -106,7 +107,7 @@ kl_status kl_model_open(kl_model **model, const char *path, const kl_model_optio
         m->alloc_copy = *options->alloc;
         m->alloc = &m->alloc_copy;
     }
-    kl_status status = kl__store_open(&m->store, path, m->alloc, err);
+    kl_status status = kl__checkpoint_open(&m->store, path, m->alloc, err);
     if (status == KL_OK)
         status = open_net(m, path, options, err);
     if (status == KL_OK)

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "format/format.h"
 #include "format/json.h"
+#include "model/checkpoint.h"
 #include "model/gather.h"
 #include "model/gguf_tensors.h"
 #include "model/origin.h"
@@ -279,7 +280,7 @@ kl_status kl_model_to_gguf(const char *path, const char *from, const kl_file_opt
     struct work k = {.path = path, .options = options, .alloc = options ? options->alloc : NULL, .err = err};
     k.keep = !options || !options->type;
     KL_TRY(kl__mixture_of_name(&k.mixture, k.keep ? "f32" : options->type, err));
-    KL_TRY(kl__store_open(&k.store, from, k.alloc, err));
+    KL_TRY(kl__checkpoint_open(&k.store, from, k.alloc, err));
     kl_status status = find_folder(&k, from);
     if (status == KL_OK)
         status = convert(&k, from);
