@@ -60,7 +60,7 @@ def check(verb, words, same):
 
 logits = ["--tokens-file", scratch + "/tokens", "--last", "-o", scratch + "/logits"]
 text = ["--raw", "-q", "-n", "4", "--seed", "1", "-p", "the quick brown fox jumps over the lazy dog " * 2]
-fine = [check("logits", logits, ["--batch", "64", "--threads", "2", "--memory", "16M"]),
+fine = [check("logits", logits, ["--batch", "64", "--threads", "2", "--cache-memory", "16M"]),
         check("run", text, ["--threads", "2"])]
 sys.exit(not all(fine))
 PYTHON

@@ -47,7 +47,8 @@ END
 run bench $quick --prefill 0 --decode 1 --csv
 expect_code 0
 fields=model,phase,tokens,depth,batch,threads,tokens_per_second,first_token_ms,peak_bytes,bytes_per_token,gflops,gbps
-[ "$(head -1 "$out")" = "$fields,fraction_of_ceiling" ] || fail "expected other fields"
+last=fraction_of_ceiling,expert_hits,disk_bytes_per_token
+[ "$(head -1 "$out")" = "$fields,$last" ] || fail "expected other fields"
 [ "$(wc -l <"$out")" = 2 ] || fail "expected one row"
 grep -q '^tiny,decode,1,0,1,1,[0-9.e+]*,,' "$out" || fail "expected a row of decode"
 
@@ -74,11 +75,11 @@ expect_json "[(r['phase'], r['depth']) for r in d['rows']] == [('decode', 102400
 expect_json "d['rows'][0]['bytes_per_token'] > 102400 * 80 * 2"
 
 # What memory does not allow is left out with a sentence; to have measured nothing is a failure.
-run bench $quick --memory 64K --depth 100K --fill random
+run bench $quick --cache-memory 64K --depth 100K --fill random
 expect_code 1
 expect_out ""
 expect_in_err "klinear bench: depth 102400 is left out: "
-run bench $quick --memory 64K --depth 100K,0 --fill random --prefill 8 --decode 0 --json
+run bench $quick --cache-memory 64K --depth 100K,0 --fill random --prefill 8 --decode 0 --json
 expect_code 0
 expect_json "[r['depth'] for r in d['rows']] == [0]"
 

@@ -127,6 +127,13 @@ void ka_ceilings_text(FILE *out, const struct ka_ceilings *set, const struct ka_
     fputc('\n', out);
 }
 
+void ka_rest_ceilings(struct ka_ceilings *set)
+{
+    ka_free(set->memory, set->allocated_bytes);
+    set->memory = NULL;
+    set->allocated_bytes = 0;
+}
+
 void ka_free_ceilings(struct ka_ceilings *set)
 {
     free(set->at);

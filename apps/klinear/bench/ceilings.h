@@ -16,6 +16,8 @@ struct ka_ceilings {
 int ka_want_ceiling(struct ka_ceilings *set, enum ka_limit limit, const char *isa, kl_pool *pool, size_t bytes);
 /** Wants all that are known for an instruction set: the multiply-adds, reads and updates of every level. */
 void ka_want_all_ceilings(struct ka_ceilings *set, const struct ka_machine *machine, const char *isa, kl_pool *pool);
+/** Gives back the memory that samples went through; what they found stays. */
+void ka_rest_ceilings(struct ka_ceilings *set);
 /** One sample of each, of about `seconds`.  false: no memory. */
 bool ka_sample_ceilings(struct ka_ceilings *set, double seconds);
 /** The median of ceiling `i`; NaN for -1. */

@@ -33,6 +33,7 @@ struct trial {
     int batch;
     int n_sample;
     double seconds[KA_MODELS][KA_SAMPLES];
+    kl_expert_traffic before[KA_MODELS]; /* the first recorded sample */
 };
 
 /* One model at one depth. */
@@ -202,6 +203,8 @@ static kl_status run_trial(struct ka_modelbench *b, const struct ka_modelbench_p
         double ignored;
         KL_TRY(sample(&deep[m], &small, &ignored, err));
     }
+    for (int m = 0; m < b->n_model; m++)
+        t->before[m] = kl_model_traffic(b->model[m].model);
     double start = ka_seconds();
     for (t->n_sample = 0; t->n_sample < plan->measuring.reps; t->n_sample++) {
         if (t->n_sample && ka_seconds() - start > enough_seconds) {
@@ -240,6 +243,15 @@ static void count_work(struct ka_model_row *row, const struct trial *t, const st
                    (double)k.state_flops + (double)k.row_flops * rows;
     row->gflops = flops * row->tokens_per_second * 1e-9;
     row->gbps = (double)row->bytes_per_token * row->tokens_per_second * 1e-9;
+}
+
+/* Of experts that are read on demand. */
+static void count_traffic(struct ka_model_row *row, const struct trial *t, int m, const kl_model *model)
+{
+    kl_expert_traffic now = kl_model_traffic(model);
+    double asked = (double)(now.n_asked - t->before[m].n_asked), tokens = (double)t->tokens * t->batch * t->n_sample;
+    row->expert_hits = asked > 0 ? (double)(now.n_found - t->before[m].n_found) / asked : NAN;
+    row->disk_bytes_per_token = (int64_t)((double)(now.read_bytes - t->before[m].read_bytes) / tokens);
 }
 
 static double tokens_of(const struct trial *t)
@@ -289,6 +301,7 @@ static kl_status add_row(struct ka_modelbench *b, const struct ka_modelbench_pla
         .ratio = m ? ratio_of(t) : NAN,
     };
     count_work(&row, t, l, plan);
+    count_traffic(&row, t, m, l->model);
     double compute = ka_compute_value(&b->ceilings, kl_backend_isa(l->backend), l->pool, KL_BF16);
     double read = ka_ceiling_value(&b->ceilings, b->read_ceiling[m]);
     row.fraction_of_ceiling = fmax(row.gflops / compute, row.gbps / read);
@@ -413,6 +426,7 @@ kl_status ka_modelbench_run(struct ka_modelbench *b, const struct ka_modelbench_
     for (int round = 0; round < 3; round++)
         if (!ka_sample_ceilings(&b->ceilings, 10e-3))
             return kl__fail(err, KL_ERR_MEMORY, "no memory of %zu bytes for the ceilings", b->ceilings.memory_bytes);
+    ka_rest_ceilings(&b->ceilings);
     for (int i = 0; i < plan->depth.n; i++)
         KL_TRY(at_depth(b, plan, plan->depth.at[i], err));
     return KL_OK;

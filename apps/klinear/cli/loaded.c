@@ -1,6 +1,7 @@
 #include "loaded.h"
 
 #include "base/error.h"
+#include "budget.h"
 #include "interrupt.h"
 #include "machine.h"
 #include "places.h"
@@ -45,7 +46,17 @@ const struct ka_option ka_choice_options[] = {
      .field = offsetof(struct ka_choice, memory),
      .min = 0,
      .max = (int64_t)1 << 50,
-     .help = "most memory for the latent cache; K, M and G count 1024s;\n0, the default: what the machine has"},
+     .help = "most memory for the whole process; K, M and G count 1024s.\n"
+             "Routed experts that find no room are read from the disk when\n"
+             "they are chosen.  0, the default: what the machine has"},
+    {.name = "cache-memory",
+     .value = "BYTES",
+     .kind = KA_NUMBER,
+     .field = offsetof(struct ka_choice, cache_memory),
+     .min = 0,
+     .max = (int64_t)1 << 50,
+     .help = "most memory for the latent cache; 0, the default: an eighth of\n"
+             "--memory, and without that what the machine has"},
     {.name = "isa",
      .value = "SET",
      .kind = KA_WORD,
@@ -95,14 +106,15 @@ static kl_status pack(struct ka_loaded *l, const struct ka_choice *choice, kl_er
     return kl_model_pack(l->model, err);
 }
 
-static kl_status open_engine(struct ka_loaded *l, const struct ka_choice *choice, int batch, kl_error *err)
+static kl_status open_engine(struct ka_loaded *l, const struct ka_choice *choice, kl_engine_options *options,
+                             int64_t beside, kl_error *err)
 {
-    kl_engine_options engine = {
-        .cache_bytes = choice->memory,
-        .cache_type = (kl_cache_type)choice->cache,
-        .max_batch_tokens = batch,
-    };
-    return kl_engine_open(&l->engine, l->model, &engine, err);
+    struct ka_budget b;
+    options->cache_type = (kl_cache_type)choice->cache;
+    KL_TRY(ka_divide_memory(&b, l->model, choice, options, beside, err));
+    KL_TRY(b.whole ? pack(l, choice, err) : kl_model_limit(l->model, b.weights, err));
+    options->cache_bytes = b.cache;
+    return kl_engine_open(&l->engine, l->model, options, err);
 }
 
 kl_status ka_load_model(struct ka_loaded *l, const struct ka_choice *choice, kl_error *err)
@@ -121,10 +133,17 @@ kl_status ka_load(struct ka_loaded *l, const struct ka_choice *choice, int batch
     double start = ka_seconds();
     kl_status status = ka_load_model(l, choice, err);
     if (status == KL_OK)
-        status = pack(l, choice, err);
-    if (status == KL_OK)
-        status = open_engine(l, choice, batch, err);
+        status = ka_load_engine(l, choice, &(kl_engine_options){.max_batch_tokens = batch}, 0, err);
     l->seconds = ka_seconds() - start;
+    return status;
+}
+
+kl_status ka_load_engine(struct ka_loaded *l, const struct ka_choice *choice, kl_engine_options *options,
+                         int64_t beside, kl_error *err)
+{
+    double start = ka_seconds();
+    kl_status status = open_engine(l, choice, options, beside, err);
+    l->seconds += ka_seconds() - start;
     if (status != KL_OK)
         ka_unload(l);
     return status;

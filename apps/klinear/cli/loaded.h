@@ -12,7 +12,8 @@ struct ka_choice {
     int64_t threads;   /* 0: one per core */
     int64_t isa;       /* index into ka_isa_name */
     int64_t cache;     /* kl_cache_type */
-    int64_t memory;    /* most bytes of latent pages; 0: no limit but the machine's */
+    int64_t memory;    /* most bytes of the whole process; 0: no limit but the machine's */
+    int64_t cache_memory; /* most bytes of latent pages; 0: a share of that */
     bool biased_router;
     int64_t arithmetic; /* index: fast, exact */
     int64_t weights;    /* index: packed, mapped */
@@ -33,6 +34,11 @@ struct ka_loaded {
 kl_status ka_load_model(struct ka_loaded *l, const struct ka_choice *choice, kl_error *err);
 /** Opens everything.  `batch`: most tokens of one step, 0: the engine's default.  On failure nothing stays open. */
 kl_status ka_load(struct ka_loaded *l, const struct ka_choice *choice, int batch, kl_error *err);
+/** The second half of that, for an engine with other limits: divides memory (budget.h), packs weights or leaves experts
+ *  on the disk, opens the engine.  `beside`: bytes that the caller will take as well; cache bytes and type in `options`
+ *  are set here.  On failure nothing stays open. */
+kl_status ka_load_engine(struct ka_loaded *l, const struct ka_choice *choice, kl_engine_options *options,
+                         int64_t beside, kl_error *err);
 /** Opens the tokenizer that lies in or beside the model.  Errors: as kl_tokenizer_open(); KL_ERR_FORMAT when it has
  *  tokens that the model does not know. */
 kl_status ka_load_tokenizer(struct ka_loaded *l, kl_error *err);

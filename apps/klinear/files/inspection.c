@@ -120,6 +120,8 @@ kl_status ka_inspect(struct ka_inspection *i, const struct ka_choice *choice, in
     find_tensors(i);
     find_contexts(i);
     status = find_memory(i, batch, at_start, err);
+    if (status == KL_OK)
+        status = ka_foresee(&i->foresight, &i->loaded, choice, (int)batch, err);
     if (status != KL_OK)
         ka_inspect_close(i);
     return status;

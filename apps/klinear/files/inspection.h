@@ -4,6 +4,7 @@
 
 #include "../cli/loaded.h"
 #include "../cli/machine.h"
+#include "foresight.h"
 
 enum {
     KA_INSPECT_GROUPS = 256,
@@ -41,6 +42,7 @@ struct ka_inspection {
     /* memory of a run with one sequence of `asked` tokens */
     int64_t asked;
     int64_t program_bytes, opened_bytes, workspace_bytes, state_bytes, peak_bytes;
+    struct ka_foresight foresight; /* budget.total 0: no limit */
     /* what this machine can hold: -1: no end in sight */
     int64_t longest_context, sequences;
 };

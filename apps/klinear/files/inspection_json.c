@@ -147,6 +147,24 @@ static void put_memory(struct ka_json *j, const struct ka_inspection *i)
     ka_json_close(j, '}');
 }
 
+static void put_limit(struct ka_json *j, const struct ka_foresight *f)
+{
+    if (f->budget.total == 0)
+        return;
+    ka_json_open(j, "limit", '{');
+    ka_json_integer(j, "memory_bytes", f->budget.total);
+    ka_json_integer(j, "weights_bytes", f->budget.weights);
+    ka_json_integer(j, "cache_bytes", f->budget.cache);
+    ka_json_integer(j, "experts", f->experts);
+    ka_json_integer(j, "experts_in_memory", f->in_memory);
+    ka_json_number(j, "expert_hits", f->hits);
+    ka_json_integer(j, "disk_bytes_per_token", (int64_t)f->disk_bytes);
+    ka_json_number(j, "disk_gbps", f->disk_gbps);
+    ka_json_number(j, "memory_gbps", f->memory_gbps);
+    ka_json_number(j, "tokens_per_second", f->tokens_per_second);
+    ka_json_close(j, '}');
+}
+
 void ka_inspection_json(const struct ka_inspection *i, bool list)
 {
     struct ka_json j = {.out = stdout};
@@ -170,5 +188,6 @@ void ka_inspection_json(const struct ka_inspection *i, bool list)
         put_list(&j, i);
     put_state(&j, i);
     put_memory(&j, i);
+    put_limit(&j, &i->foresight);
     ka_json_close(&j, '}');
 }

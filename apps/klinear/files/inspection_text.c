@@ -151,13 +151,28 @@ static void print_memory(const struct ka_inspection *i)
     printf("  peak          %12s\n", ka_bytes((double)i->peak_bytes).text);
 }
 
+static void print_limit(const struct ka_foresight *f)
+{
+    if (f->budget.total == 0)
+        return;
+    printf("\nUnder a limit of %s: weights %s, latent cache %s, the rest for program, workspace and states\n",
+           ka_bytes((double)f->budget.total).text, ka_bytes((double)f->budget.weights).text,
+           ka_bytes((double)f->budget.cache).text);
+    if (f->experts)
+        printf("  experts       %lld of %lld in memory: %.1f %% are found there, were all chosen alike\n",
+               (long long)f->in_memory, (long long)f->experts, 100 * f->hits);
+    printf("  a token reads %s from the disk (%.2f GB/s), %s from memory (%.1f GB/s)\n", ka_bytes(f->disk_bytes).text,
+           f->disk_gbps, ka_bytes(f->memory_bytes).text, f->memory_gbps);
+    printf("  that makes    %s tokens a second at most\n", ka_rate(f->tokens_per_second).text);
+}
+
 static void print_machine(const struct ka_inspection *i)
 {
     int64_t base = i->peak_bytes - i->state_bytes, free_bytes = (int64_t)i->machine.memory_free_bytes;
     printf("\nThis machine has %s, of which %s can be had: ", ka_bytes((double)i->machine.memory_bytes).text,
            ka_bytes((double)free_bytes).text);
     if (base > free_bytes) {
-        printf("the model needs %s more.\nIt runs all the same, but weights are read from the disk again and again.\n",
+        printf("the model needs %s more.\nIt runs all the same: weights are read from the disk when they are used.\n",
                ka_bytes((double)(base - free_bytes)).text);
         return;
     }
@@ -182,5 +197,6 @@ void ka_inspection_text(const struct ka_inspection *i, bool list)
         print_list(i);
     print_state(i);
     print_memory(i);
+    print_limit(&i->foresight);
     print_machine(i);
 }

@@ -13,19 +13,31 @@ struct settings {
 
 static const char *const log_name[] = {"off", "requests", "prompts", NULL};
 
+/* Of the prefix cache, where the whole process is limited: an eighth, and where not, what the library takes. */
+static int64_t prefix_bytes(const struct settings *s)
+{
+    return s->serve.cache || !s->choice.memory ? s->serve.cache : s->choice.memory / 8;
+}
+
+/* Checkpoints of the prefix cache, states of sequences, and what requests take. */
+static int64_t bytes_beside(const struct settings *s, const kl_model *model)
+{
+    enum { REQUESTS = 32 << 20 };
+    int64_t sequences = s->serve.sequences ? s->serve.sequences : 16, prefix = prefix_bytes(s);
+    kl_state_cost state = kl_config_state_cost(kl_model_config(model), (kl_cache_type)s->choice.cache);
+    return (prefix > 0 ? prefix : 0) + sequences * state.fixed_bytes + REQUESTS;
+}
+
 /* The engine takes steps as large as the options want them. */
 static kl_status load(struct ka_loaded *l, const struct settings *s, kl_error *err)
 {
     KL_TRY(ka_load_model(l, &s->choice, err));
     kl_engine_options engine = {
-        .cache_bytes = s->choice.memory,
-        .cache_type = (kl_cache_type)s->choice.cache,
         .max_batch_tokens = (int)s->serve.batch,
         .max_batch_sequences = (int)s->serve.sequences,
     };
-    kl_status status = kl_engine_open(&l->engine, l->model, &engine, err);
-    if (status == KL_OK)
-        status = ka_load_tokenizer(l, err);
+    KL_TRY(ka_load_engine(l, &s->choice, &engine, bytes_beside(s, l->model), err));
+    kl_status status = ka_load_tokenizer(l, err);
     if (status != KL_OK)
         ka_unload(l);
     return status;
@@ -34,13 +46,14 @@ static kl_status load(struct ka_loaded *l, const struct settings *s, kl_error *e
 static enum ka_exit run(const void *settings, int n_word, char **words)
 {
     (void)n_word, (void)words;
-    const struct settings *s = settings;
+    struct settings s = *(const struct settings *)settings;
     struct ka_loaded l;
     kl_error err = {0};
+    s.serve.cache = prefix_bytes(&s);
     ka_catch_interrupts();
-    kl_status status = load(&l, s, &err);
+    kl_status status = load(&l, &s, &err);
     if (status == KL_OK) {
-        status = ks_serve(&l, &s->serve, &err);
+        status = ks_serve(&l, &s.serve, &err);
         ka_unload(&l);
     }
     return ka_conclude(&ka_verb_serve, status, &err);
