@@ -4,11 +4,13 @@
 #                               ARGS="..." is passed on; a tree without models/ shows the operators at work on a text
 #   make test                   builds, and runs every test; TIER=quick for those of a minute
 #   make check-rules            layers, symbols, headers, style, documentation
+#   make needle                 builds, and looks for hidden values in texts of up to 32768 tokens, with a small hybrid
+#                               and with its sibling of full attention alone; ARGS="..." is passed on
 #   make bench                  times the operators; ARGS="..." is passed on
 #   make install PREFIX=DIR     DESTDIR=DIR for packagers
 #   make build | clean
 #
-# run, test, bench and install first install missing Debian packages (tools/packages.txt).
+# run, needle, test, bench and install first install missing Debian packages (tools/packages.txt).
 PRESET ?= release
 PREFIX ?= /usr/local
 TIER ?=
@@ -20,7 +22,7 @@ override MODEL := $(value MODEL)
 export PROMPT MODEL
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench build build-tests check-rules install clean packages packages-test
+.PHONY: help run needle test bench build build-tests check-rules install clean packages packages-test
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -45,6 +47,9 @@ else
 run: build
 	@$(BUILD)/klinear demo $(if $(PROMPT),--prompt "$$PROMPT") $(ARGS)
 endif
+
+needle: build
+	@$(BUILD)/klinear needle experiments/needle/hybrid-bf16.gguf experiments/needle/mla-bf16.gguf $(ARGS)
 
 bench: build
 	@$(BUILD)/klinear bench ops $(ARGS)
