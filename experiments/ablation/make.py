@@ -6,7 +6,7 @@ import os
 HERE = os.path.dirname(os.path.abspath(__file__))
 N_LAYER, WIDTH, HEADS, HEAD, FFN, VOCAB = 8, 64, 2, 32, 160, 2048
 SEEDS = (1, 2)
-STEPS, LENGTH = 80, 128  # as the recipe has them
+STEPS, LENGTH = 360, 128  # as the recipe has them
 
 
 def geometry(every=4, gate="sigmoid", taps=4, rope=False):

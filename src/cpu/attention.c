@@ -160,7 +160,8 @@ static void keys_task(void *arg, int64_t task, int thread)
     int64_t first = p.block * KL__ATTENTION_BLOCK, n = p.f.seq.n_key - first;
     kl__flash_bwd_keys(&p.f, &x, head_of(d_k, p.key + first, p.head), kl__pitch(d_k),
                        head_of(d_v, p.key + first, p.head), kl__pitch(d_v), first,
-                       n < KL__ATTENTION_BLOCK ? n : KL__ATTENTION_BLOCK);
+                       n < KL__ATTENTION_BLOCK ? n : KL__ATTENTION_BLOCK, 0, p.f.seq.n_query * p.f.seq.group,
+                       (struct kl__flash_kept){0});
 }
 
 static void queries_task(void *arg, int64_t task, int thread)
@@ -170,7 +171,7 @@ static void queries_task(void *arg, int64_t task, int thread)
     struct place p = locate(b, task);
     int64_t first = p.block * KL__FLASH_ROWS, n = p.f.seq.n_query * p.f.seq.group - first;
     kl__flash_bwd_queries(&p.f, &x, b->args->d_q, false, first, n < KL__FLASH_ROWS ? n : KL__FLASH_ROWS, 0,
-                          p.f.seq.n_key);
+                          p.f.seq.n_key, (struct kl__flash_kept){0});
 }
 
 static int64_t n_key_blocks(const struct kl__flash_seq *s)

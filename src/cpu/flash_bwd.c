@@ -48,18 +48,24 @@ static void load_rows(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratc
     }
 }
 
-/* p and ds of loaded rows against positions first .. first + n - 1. */
-static void probabilities(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, struct kl__kv_block kv,
-                          int64_t first_row, int64_t n_row, int64_t first, int64_t n)
+/* to[r] = positions of first .. first + n - 1 that row first_row + r sees. */
+static void find_seen(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, int64_t first_row, int64_t n_row,
+                      int64_t first, int64_t n)
 {
-    int64_t n_k = b->kv.n_k, n_v = b->kv.n_v;
     for (int64_t r = 0; r < n_row; r++) {
         int64_t seen = smaller(kl__flash_seen(&b->seq, first_row + r) - first, n);
         x->to[r] = seen > 0 ? (int32_t)seen : 0;
     }
+}
+
+/* p and ds of loaded rows against n positions of which they see `to`. */
+static void probabilities(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, float *ds,
+                          struct kl__kv_block kv, int64_t n_row, int64_t n)
+{
+    int64_t n_k = b->kv.n_k, n_v = b->kv.n_v;
     b->k->attention_dot(x->p, KL__ATTENTION_BLOCK, x->q, n_k, kv.k, kv.k_pitch, n_row, n, n_k);
-    b->k->attention_dot(x->ds, KL__ATTENTION_BLOCK, x->d_o, n_v, kv.v, kv.v_pitch, n_row, n, n_v);
-    b->k->attention_softmax_bwd(x->p, x->ds, x->lse, x->delta, x->to, b->scale, n_row);
+    b->k->attention_dot(ds, KL__ATTENTION_BLOCK, x->d_o, n_v, kv.v, kv.v_pitch, n_row, n, n_v);
+    b->k->attention_softmax_bwd(x->p, ds, x->lse, x->delta, x->to, b->scale, n_row);
 }
 
 /* from[j] = first of the n_row rows that sees position j: `to` ascends, so one walk through both finds them. */
@@ -80,43 +86,51 @@ static void clear(float *d, int64_t pitch, int64_t n, int64_t n_dim)
 }
 
 void kl__flash_bwd_keys(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, float *d_k, int64_t d_k_pitch,
-                        float *d_v, int64_t d_v_pitch, int64_t first, int64_t n)
+                        float *d_v, int64_t d_v_pitch, int64_t first, int64_t n, int64_t row, int64_t end_row,
+                        struct kl__flash_kept kept)
 {
-    int64_t n_k = b->kv.n_k, n_v = b->kv.n_v, all = b->seq.n_query * b->seq.group;
-    clear(d_k, d_k_pitch, n, n_k);
-    clear(d_v, d_v_pitch, n, n_v);
+    int64_t n_k = b->kv.n_k, n_v = b->kv.n_v;
+    if (row == 0) {
+        clear(d_k, d_k_pitch, n, n_k);
+        clear(d_v, d_v_pitch, n, n_v);
+    }
     struct kl__kv_block kv = kl__kv_read(b->k, &b->kv, first, n, x->kv);
-    for (int64_t row = 0; row < all; row += KL__FLASH_ROWS) {
-        int64_t m = smaller(all - row, KL__FLASH_ROWS);
+    for (int64_t tile = 0; row < end_row; row += KL__FLASH_ROWS, tile++) {
+        int64_t m = smaller(end_row - row, KL__FLASH_ROWS);
+        float *ds = kept.data ? kept.data + tile * kept.step : x->ds;
         if (kl__flash_seen(&b->seq, row + m - 1) <= first)
             continue;
         load_rows(b, x, row, m);
-        probabilities(b, x, kv, row, m, first, n);
+        find_seen(b, x, row, m, first, n);
+        probabilities(b, x, ds, kv, m, n);
         find_first_rows(x, m, n);
         if (d_v)
             b->k->attention_mix(d_v, d_v_pitch, NULL, x->p, 1, KL__ATTENTION_BLOCK, x->d_o, n_v, x->from, NULL, n, m,
                                 n_v);
         if (d_k)
-            b->k->attention_mix(d_k, d_k_pitch, NULL, x->ds, 1, KL__ATTENTION_BLOCK, x->q, n_k, x->from, NULL, n, m,
-                                n_k);
+            b->k->attention_mix(d_k, d_k_pitch, NULL, ds, 1, KL__ATTENTION_BLOCK, x->q, n_k, x->from, NULL, n, m, n_k);
     }
 }
 
 void kl__flash_bwd_queries(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, kl_tensor d_q, bool add,
-                           int64_t first_row, int64_t n_row, int64_t first, int64_t end)
+                           int64_t first_row, int64_t n_row, int64_t first, int64_t end, struct kl__flash_kept kept)
 {
     int64_t n_k = b->kv.n_k, group = b->seq.group, seen = kl__flash_seen(&b->seq, first_row + n_row - 1);
-    load_rows(b, x, first_row, n_row);
+    if (!kept.data)
+        load_rows(b, x, first_row, n_row);
     if (add)
         kl__flash_gather(b->k, x->d_q, d_q, b->token, b->head, group, first_row, n_row);
     else
         clear(x->d_q, n_k, n_row, n_k);
     end = smaller(end, seen);
-    for (int64_t s = first; s < end; s += KL__ATTENTION_BLOCK) {
+    for (int64_t s = first, tile = 0; s < end; s += KL__ATTENTION_BLOCK, tile++) {
         int64_t n = smaller(end - s, KL__ATTENTION_BLOCK);
         struct kl__kv_block kv = kl__kv_read(b->k, &b->kv, s, n, x->kv);
-        probabilities(b, x, kv, first_row, n_row, s, n);
-        b->k->attention_mix(x->d_q, n_k, NULL, x->ds, KL__ATTENTION_BLOCK, 1, kv.k, kv.k_pitch, NULL, x->to, n_row, n,
+        float *ds = kept.data ? kept.data + tile * kept.step : x->ds;
+        find_seen(b, x, first_row, n_row, s, n);
+        if (!kept.data)
+            probabilities(b, x, ds, kv, n_row, n);
+        b->k->attention_mix(x->d_q, n_k, NULL, ds, KL__ATTENTION_BLOCK, 1, kv.k, kv.k_pitch, NULL, x->to, n_row, n,
                             n_k);
     }
     for (int64_t r = 0; r < n_row; r++)

@@ -35,14 +35,24 @@ void kl__flash_bwd_carve(struct kl__flash_bwd_scratch *scratch, struct kl__carve
 void kl__flash_delta(const struct kl__kernels *k, kl_tensor delta, kl_tensor o, kl_tensor d_o, int64_t first,
                      int64_t end, float *rows);
 
-/** Gradients of positions first .. first + n - 1, n <= KL__ATTENTION_BLOCK, assigned: d_k [n][n_k], d_v [n][n_v] with
- *  pitches.  Either may be NULL. */
+/** ds, kept from the gradients of the positions for those of the rows: a tile is [KL__FLASH_ROWS][KL__ATTENTION_BLOCK],
+ *  and the next block (of rows for positions, of positions for rows) has its own `step` floats on.  data NULL: nothing
+ *  is kept, and everybody computes it. */
+struct kl__flash_kept {
+    float *data;
+    int64_t step;
+};
+
+/** Gradients of positions first .. first + n - 1, n <= KL__ATTENTION_BLOCK, through rows row .. end_row - 1, `row` a
+ *  multiple of KL__FLASH_ROWS: d_k [n][n_k], d_v [n][n_v] with pitches, assigned when `row` is 0 and added otherwise.
+ *  Either may be NULL.  Tiles that no row sees are not kept. */
 void kl__flash_bwd_keys(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, float *d_k, int64_t d_k_pitch,
-                        float *d_v, int64_t d_v_pitch, int64_t first, int64_t n);
+                        float *d_v, int64_t d_v_pitch, int64_t first, int64_t n, int64_t row, int64_t end_row,
+                        struct kl__flash_kept kept);
 
 /** Gradient of rows first_row .. first_row + n_row - 1 through positions first .. end - 1, into d_q [T][H][n_k] f32:
  *  assigned, or added with `add`. */
 void kl__flash_bwd_queries(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, kl_tensor d_q, bool add,
-                           int64_t first_row, int64_t n_row, int64_t first, int64_t end);
+                           int64_t first_row, int64_t n_row, int64_t first, int64_t end, struct kl__flash_kept kept);
 
 #endif

@@ -3,6 +3,7 @@
  *      expand        k_h = [w_uk[h] c ; kr], v_h = w_uv[h] c
  *      keys          d_k_h, d_v_h                           a task owns 64 positions of a head
  *      queries       d_q, added up over the slabs           a task owns 64 queries of a head
+ *                    these two by turns, some queries at a time, so that the second has what the first computed
  *      latents       d_c = sum_h w_uk[h]^T d_kn_h + w_uv[h]^T d_v_h, d_kr = sum_h d_kr_h     ... 64 positions
  *      weights       d_w_uk[h] += d_kn_h c^T, d_w_uv[h] += d_v_h c^T                         ... 64 rows of a weight
  *  Every sum runs in ascending order of heads, positions or queries. */
@@ -12,7 +13,7 @@
 
 #include <string.h>
 
-enum { TOKENS_PER_TASK = 16 };
+enum { TOKENS_PER_TASK = 16, TILE = KL__FLASH_ROWS * KL__ATTENTION_BLOCK, KEPT_FLOATS = 1 << 20 };
 
 struct job {
     const struct kl__latent *x;
@@ -27,6 +28,11 @@ struct job {
     struct kl__flash_seq seq;
     int64_t token, row;    /* where its queries and its rows of the cache begin */
     int64_t n_query_block; /* of KL__FLASH_ROWS */
+
+    /* The queries that are at work: blocks panel .. panel + n_panel - 1.  kept [slab.n_head][most_panel][blocks of a
+     * slab][TILE]: their ds; NULL where one of keys and queries is not wanted. */
+    float *kept;
+    int64_t panel, n_panel, most_panel;
 };
 
 struct scratch {
@@ -57,6 +63,23 @@ static void carve(struct kl__carver *c, const kl_backend *be, struct job *job)
     job->scratch = kl__carve(c, (size_t)kl_pool_threads(be->pool), job->thread_bytes);
 }
 
+static int64_t blocks_of_slab(const struct job *job)
+{
+    return (job->slab.n_row + KL__ATTENTION_BLOCK - 1) / KL__ATTENTION_BLOCK;
+}
+
+/* As many queries at a time as KEPT_FLOATS bear, and all where nothing is kept.  What is lent does not go down where
+ * a longer sequence leaves a piece of it unused. */
+static void carve_kept(struct kl__carver *c, struct job *job)
+{
+    int64_t row = job->slab.n_head * blocks_of_slab(job) * TILE, fit = row ? KEPT_FLOATS / row : 0;
+    bool keys = kl__present(job->args->d_cache) || kl__present(job->args->d_w_uk) || kl__present(job->args->d_w_uv);
+    bool keep = keys && kl__present(job->args->d_q);
+    job->most_panel = !keep || fit > job->n_query_block ? job->n_query_block : fit < 1 ? 1 : fit;
+    int64_t most = KEPT_FLOATS > row ? KEPT_FLOATS : row, all = job->n_query_block * row;
+    job->kept = keep ? kl__carve(c, (size_t)(all < most ? all : most), sizeof(float)) : NULL;
+}
+
 static void carve_sequence(struct kl__carver *c, struct job *job, int64_t n)
 {
     const struct kl__latent *x = job->x;
@@ -66,6 +89,10 @@ static void carve_sequence(struct kl__carver *c, struct job *job, int64_t n)
     job->slab.v = kl__carve(c, rows * (size_t)x->n_v, sizeof(float));
     job->d_k = kl__carve(c, rows * (size_t)kl__latent_key(x), sizeof(float));
     job->d_v = kl__carve(c, rows * (size_t)x->n_v, sizeof(float));
+    job->seq = kl__attention_seq(&x->attention, n);
+    job->seq.group = 1;
+    job->n_query_block = (job->seq.n_query + KL__FLASH_ROWS - 1) / KL__FLASH_ROWS;
+    carve_kept(c, job);
 }
 
 static kl_tensor delta_of(const struct job *job)
@@ -116,6 +143,13 @@ static struct span block_of(const struct job *job, int64_t block)
     return (struct span){at, rest < KL__ATTENTION_BLOCK ? rest : KL__ATTENTION_BLOCK};
 }
 
+/* Tiles of head `i` from query block `query` of the panel and position block `position` on. */
+static struct kl__flash_kept kept_of(const struct job *job, int64_t i, int64_t query, int64_t position, int64_t step)
+{
+    int64_t tile = (i * job->most_panel + query) * blocks_of_slab(job) + position;
+    return (struct kl__flash_kept){job->kept ? job->kept + tile * TILE : NULL, step * TILE};
+}
+
 static void keys_task(void *arg, int64_t task, int thread)
 {
     const struct job *job = arg;
@@ -124,20 +158,23 @@ static void keys_task(void *arg, int64_t task, int thread)
     int64_t n_block = kl__slab_blocks(&job->slab), i = task / n_block, n_k = kl__latent_key(x);
     struct span p = block_of(job, task % n_block);
     struct kl__flash_bwd f = head_of(job, i);
+    int64_t row = job->panel * KL__FLASH_ROWS, end = row + job->n_panel * KL__FLASH_ROWS;
     kl__flash_bwd_keys(&f, &s.flash, kl__slab_keys(x, &job->slab, job->d_k, i) + p.at * n_k, n_k,
-                       kl__slab_values(x, &job->slab, job->d_v, i) + p.at * x->n_v, x->n_v, job->slab.first + p.at,
-                       p.n);
+                       kl__slab_values(x, &job->slab, job->d_v, i) + p.at * x->n_v, x->n_v, job->slab.first + p.at, p.n,
+                       row, end < job->seq.n_query ? end : job->seq.n_query,
+                       kept_of(job, i, 0, task % n_block, blocks_of_slab(job)));
 }
 
 static void queries_task(void *arg, int64_t task, int thread)
 {
     const struct job *job = arg;
     struct scratch s = scratch_of(job, thread);
-    int64_t first = task % job->n_query_block * KL__FLASH_ROWS, rest = job->seq.n_query - first;
-    struct kl__flash_bwd f = head_of(job, task / job->n_query_block);
+    int64_t i = task / job->n_panel, block = task % job->n_panel;
+    int64_t first = (job->panel + block) * KL__FLASH_ROWS, rest = job->seq.n_query - first;
+    struct kl__flash_bwd f = head_of(job, i);
     kl__flash_bwd_queries(&f, &s.flash, job->args->d_q, job->slab.first > 0, first,
-                          rest < KL__FLASH_ROWS ? rest : KL__FLASH_ROWS, job->slab.first,
-                          job->slab.first + job->slab.n);
+                          rest < KL__FLASH_ROWS ? rest : KL__FLASH_ROWS, job->slab.first, job->slab.first + job->slab.n,
+                          kept_of(job, i, block, 0, 1));
 }
 
 /* d_c [n] with a pitch += d [n][columns] . w[head]: `pitch` of d is its number of columns in memory. */
@@ -213,12 +250,18 @@ static void run_slab(const kl_backend *be, struct job *job)
     const kl_mla_bwd_args *a = job->args;
     int64_t n_head = job->slab.n_head, n_block = kl__slab_blocks(&job->slab);
     int64_t n_weight = weight_blocks(a->d_w_uk) + weight_blocks(a->d_w_uv);
+    bool keys = kl__present(a->d_cache) || n_weight > 0;
     kl__pool_run(be->pool, n_head * n_block, expand_task, job);
-    if (kl__present(a->d_q))
-        kl__pool_run(be->pool, n_head * job->n_query_block, queries_task, job);
-    if (!kl__present(a->d_cache) && n_weight == 0)
-        return;
-    kl__pool_run(be->pool, n_head * n_block, keys_task, job);
+    job->panel = 0;
+    do { /* once without queries, too: gradients of the positions are 0 then */
+        int64_t rest = job->n_query_block - job->panel;
+        job->n_panel = job->most_panel < rest ? job->most_panel : rest;
+        if (keys)
+            kl__pool_run(be->pool, n_head * n_block, keys_task, job);
+        if (kl__present(a->d_q))
+            kl__pool_run(be->pool, n_head * job->n_panel, queries_task, job);
+        job->panel += job->n_panel;
+    } while (job->panel < job->n_query_block);
     if (kl__present(a->d_cache))
         kl__pool_run(be->pool, n_block, latents_task, job);
     kl__pool_run(be->pool, n_head * n_weight, weights_task, job);
@@ -253,11 +296,8 @@ kl_status kl__cpu_mla_bwd(const kl_backend *be, const kl_mla_bwd_args *args, kl_
     for (int64_t n = 0; n < x.attention.end_seq; n++) {
         struct kl__carver c = all;
         carve_sequence(&c, &job, n);
-        job.seq = kl__attention_seq(&x.attention, n);
-        job.seq.group = 1;
         job.token = cu_q ? cu_q[n] : 0;
         job.row = cu_k ? cu_k[n] : 0;
-        job.n_query_block = (job.seq.n_query + KL__FLASH_ROWS - 1) / KL__FLASH_ROWS;
         run_sequence(be, &job);
     }
     return KL_OK;
