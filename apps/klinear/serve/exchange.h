@@ -38,6 +38,8 @@ struct ks_exchange {
     bool gone;      /* nobody reads any more */
     int status;
     const char *type; /* of the content */
+    const char *tag;    /* of a file that may be kept, for as long as it has this tag; NULL: nothing is kept */
+    const char *policy; /* what a page may load; NULL: it is no page */
     int retry_seconds;
     struct ks_bytes out;
     double spoke;   /* when something was last put into a stream */

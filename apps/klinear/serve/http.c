@@ -166,6 +166,11 @@ static const char *header(struct ks_exchange *x, const char *name)
     return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
 }
 
+const char *ks_http_header(struct ks_exchange *x, const char *name)
+{
+    return header(x, name);
+}
+
 /* "Bearer KEY", or KEY in x-api-key. */
 static const char *key_of(struct ks_exchange *x)
 {
@@ -253,7 +258,13 @@ static void add_headers(struct ks_exchange *x, struct MHD_Response *r)
     MHD_add_response_header(r, "Content-Type", x->type ? x->type : "application/json");
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
     MHD_add_response_header(r, "X-Accel-Buffering", "no");
-    MHD_add_response_header(r, "Cache-Control", "no-store");
+    MHD_add_response_header(r, "Cache-Control", x->tag ? "no-cache" : "no-store");
+    if (x->tag)
+        MHD_add_response_header(r, "ETag", x->tag);
+    if (x->policy) {
+        MHD_add_response_header(r, "Content-Security-Policy", x->policy);
+        MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
+    }
     if (x->status == 401)
         MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
     if (x->retry_seconds) {

@@ -16,6 +16,8 @@ void ks_http_close(struct ks_server *s);
 void ks_http_tick(struct ks_server *s);
 /** There is something for HTTP to do; with the lock of the exchange held. */
 void ks_http_wake(struct ks_exchange *x);
+/** What the client said in a header; NULL: nothing.  While the endpoint is called. */
+const char *ks_http_header(struct ks_exchange *x, const char *name);
 /** Requests that have no whole answer yet. */
 int ks_http_open_exchanges(struct ks_server *s);
 

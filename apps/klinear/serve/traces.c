@@ -52,7 +52,8 @@ static void write_chunk(FILE *out, const struct ks_generation *g, bool done)
     ka_json_open(&j, "choices", '['); /* clients look for it in every chunk */
     ka_json_close(&j, ']');
     ka_json_open(&j, "trace", '{');
-    ka_trace_json(&j, g->trace, g->x->server->l, (struct ka_trace_view){g->trace_first, done});
+    ka_trace_json(&j, g->trace, g->x->server->l,
+                  (struct ka_trace_view){g->trace_first, done, g->prompt->token, g->prompt->n});
     ka_json_close(&j, '}');
     ka_json_close(&j, '}');
     fputs("\n\n", out);

@@ -20,17 +20,24 @@ static void put_token(struct ka_json *j, const struct ka_loaded *l, int32_t id)
     ka_json_bytes(j, NULL, text, n < sizeof text ? n : 0);
 }
 
-static void put_tokens(struct ka_json *j, const kl_trace *t, const struct ka_loaded *l, int64_t first)
+static int32_t id_of(const kl_trace *t, struct ka_trace_view view, int64_t position)
+{
+    int32_t id = kl_trace_token(t, position);
+    return id < 0 && position < view.n_known ? view.known[position] : id;
+}
+
+static void put_tokens(struct ka_json *j, const kl_trace *t, const struct ka_loaded *l, struct ka_trace_view view,
+                       int64_t first)
 {
     ka_json_integer(j, "first", first);
     ka_json_integer(j, "end", kl_trace_end(t));
     ka_json_open(j, "ids", '[');
     for (int64_t i = first; i < kl_trace_end(t); i++)
-        ka_json_integer(j, NULL, kl_trace_token(t, i));
+        ka_json_integer(j, NULL, id_of(t, view, i));
     ka_json_close(j, ']');
     ka_json_open(j, "texts", '[');
     for (int64_t i = first; i < kl_trace_end(t); i++)
-        put_token(j, l, kl_trace_token(t, i));
+        put_token(j, l, id_of(t, view, i));
     ka_json_close(j, ']');
 }
 
@@ -176,7 +183,7 @@ void ka_trace_json(struct ka_json *j, const kl_trace *t, const struct ka_loaded 
     int64_t first = view.first > kl_trace_first(t) ? view.first : kl_trace_first(t);
     ka_json_integer(j, "version", 1);
     ka_json_integer(j, "tokens_seen", d.n_token);
-    put_tokens(j, t, l, first);
+    put_tokens(j, t, l, view, first);
     put_memory(j, t, c, l->engine);
     ka_json_open(j, "quantiles", '[');
     for (int i = 0; i < N_QUANTILE; i++)

@@ -8,8 +8,10 @@
 
 /** How much of it. */
 struct ka_trace_view {
-    int64_t first; /* single tokens from this position on */
-    bool whole;    /* also the mean half-life of every channel, and all bins */
+    int64_t first;        /* single tokens from this position on */
+    bool whole;           /* also the mean half-life of every channel, and all bins */
+    const int32_t *known; /* [n_known] tokens from position 0 on, for those that were not seen */
+    int64_t n_known;
 };
 
 /** Fields of one object that the caller has opened.  `l` has its tokenizer. */
