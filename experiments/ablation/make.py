@@ -27,26 +27,31 @@ def geometry(every=4, gate="sigmoid", taps=4, rope=False):
 VARIANTS = {
     "3to1": geometry(),
     "0to1": geometry(every=1),
-    "1to1": geometry(every=2),
-    "7to1": geometry(every=8),
-    "gate-none": geometry(gate="none"),
-    "gate-silu": geometry(gate="silu"),
     "no-conv": geometry(taps=0),
     "rope": geometry(rope=True),
+    "gate-silu": geometry(gate="silu"),
+    "gate-none": geometry(gate="none"),
+    "1to1": geometry(every=2),
+    "7to1": geometry(every=8),
 }
 
 for name, config in VARIANTS.items():
     with open(os.path.join(HERE, name + ".json"), "w", encoding="utf-8") as f:
         f.write(json.dumps(config, indent=1) + "\n")
 
+
+
+def write_lengths(f, seed):
+    for name in ("3to1", "rope", "0to1"):
+        for times in (1, 4, 16):
+            window, model = times * LENGTH, f"{name}-s{seed}"
+            f.write(f"{model}-x{times} perplexity -m {{work}}/{model}/model-{STEPS} --window {window} --stride "
+                    f"{window // 2} --limit 16384 --json corpus/held.plain\n")
+
+
 with open(os.path.join(HERE, "runs"), "w", encoding="utf-8") as f:
     f.write("# Written by make.py.  name = variant-seed; then some read windows longer than they have learnt.\n")
     for seed in SEEDS:
         for name in VARIANTS:
             f.write(f"{name}-s{seed} train {{here}}/recipe --set model={{here}}/{name}.json --set seed={seed}\n")
-    for seed in SEEDS:
-        for name in ("3to1", "rope", "0to1"):
-            for times in (1, 4, 16):
-                window, model = times * LENGTH, f"{name}-s{seed}"
-                f.write(f"{model}-x{times} perplexity -m {{work}}/{model}/model-{STEPS} --window {window} --stride "
-                        f"{window // 2} --limit 16384 --json corpus/held.plain\n")
+        write_lengths(f, seed)

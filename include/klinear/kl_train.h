@@ -106,7 +106,10 @@ typedef struct kl_step_options {
     float outlier;
     double loss;               /* mean of the step, to be looked at; 0: not known */
     /** Balance of experts without a loss of its own: after the step each router's correction bias moves by this towards
-     *  experts that were chosen less than the mean, and away from the others (arXiv:2408.15664).  0: not. */
+     *  experts that were chosen less than the mean, and away from the others (arXiv:2408.15664).  0: not.
+     *  The published 0.001 is for runs of 100,000 steps.  With 0.01, which recipes have where they say nothing, the
+     *  bundled model's experts were balanced after eighty; with 0.001 the fullest still had 3.6 times the mean after a
+     *  hundred. */
     float balance;
 } kl_step_options;
 
