@@ -2,10 +2,22 @@
 #include "cli/manual.h"
 #include "cli/verb.h"
 
+#include <string.h>
+
 struct settings {
     bool man;
     int64_t completion; /* index into ka_shells; -1: none */
 };
+
+static void print_verbs(FILE *out)
+{
+    const struct ka_verb *verb;
+    size_t width = 0;
+    for (int i = 0; (verb = ka_verb_at(i)); i++)
+        width = strlen(verb->name) > width ? strlen(verb->name) : width;
+    for (int i = 0; (verb = ka_verb_at(i)); i++)
+        fprintf(out, "  %-*s  %s\n", (int)width, verb->name, verb->summary);
+}
 
 void ka_print_help(FILE *out, const struct ka_verb *verb)
 {
@@ -15,10 +27,9 @@ void ka_print_help(FILE *out, const struct ka_verb *verb)
         return;
     }
     fputs("Usage: klinear VERB [options]\n\n"
-          "Kimi Linear in C: the operators of a hybrid linear-attention model.\n\nVerbs:\n",
+          "Kimi Linear in C: run it, serve it, train it, measure it.\n\nVerbs:\n",
           out);
-    for (int i = 0; (verb = ka_verb_at(i)); i++)
-        fprintf(out, "  %-12s%s\n", verb->name, verb->summary);
+    print_verbs(out);
     fputs("\n"
           "  klinear help VERB   what a verb does, and its options\n"
           "  klinear --version   the version\n\n"

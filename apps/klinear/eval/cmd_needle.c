@@ -208,7 +208,7 @@ static const struct ka_option options[] = {
      "things that are hidden in each, and asked for; default: 8"},
     {"seed", 0, "N", KA_NUMBER, FIELD(seed), 0, INT64_MAX, NULL, NULL, "of the texts; default: 1000"},
     {"patience", 0, "X", KA_REAL, FIELD(patience), 0, 1000000, NULL, NULL,
-     "seconds: a length that a model would take longer for is left out; default: 20"},
+     "seconds: a length that a model would take longer for is left out;\ndefault: 20"},
     {"threads", 't', "N", KA_NUMBER, FIELD(threads), 0, 1024, NULL, NULL, "0, the default: one per core"},
     {"json", 0, NULL, KA_FLAG, FIELD(json), 0, 0, NULL, NULL, "a JSON object for each model and length"},
     {0},
@@ -222,10 +222,10 @@ const struct ka_verb ka_verb_needle = {
     .name = "needle",
     .summary = "how far back a model finds what it was told",
     .usage = "MODEL [MODEL] [options]",
-    .text = "Hides keys with values in random places of texts of growing length, and asks for the values of all of\n"
-            "them at the end.  Models come from klinear train task needle --save DIR.  Shows how many values were\n"
-            "found, what the sequence keeps in memory by then, how long one question takes, and how long reading\n"
-            "the text took before.",
+    .text = "Hides keys with values in random places of texts of growing length, and asks for the values of\n"
+            "all of them at the end.  Models come from klinear train task needle --save DIR.  Shows how many\n"
+            "values were found, what the sequence keeps in memory by then, how long one question takes, and how\n"
+            "long reading the text took before.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,
