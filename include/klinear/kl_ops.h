@@ -197,6 +197,9 @@ typedef struct kl_paging {
     const int32_t *table;  /* [n_seq][pages_per_seq], borrowed */
     int64_t pages_per_seq;
     int64_t page_tokens;
+    /** NULL, or [n_seq] lists that lie apart: that of sequence n is tables[n], at least as many entries as it needs and
+     *  at most pages_per_seq, and `table` is tables[0]. */
+    const int32_t *const *tables;
 } kl_paging;
 
 /** Softmax attention, grouped heads: query head h reads key head h / (H/HK).
@@ -263,6 +266,10 @@ typedef enum kl_mla_form {
  *            expanded: 2 (DN + DR + DV) flops, and 2 R (DN + DV) per row and head.
  *  Memory    absorbed: queries of 128 tokens in the space of the latents; expanded: keys and values of 8192 rows of one
  *            head, or of more heads within 8 MiB.
+ *  Packed    with `packed` weights products run on 16-bit integers, rows of which have a scale of their own, and sums are
+ *            exact until they become f32: o is off by about 1e-4 of its size, as with operands of f16, and the work is
+ *            done two to four times as fast.  Bits then differ from those without, and are the same on every machine
+ *            but for exponentials.  The backward ignores it.
  *  Blocks    a cache of q8_0 gives the bits of an f32 cache that holds the decoded numbers; the backward takes none.
  *  Masking, sequences, paging and errors as kl_attention.
  *  Source    arXiv:2405.04434 section 2.1; docs/kda.md.   [T: ops/mla, ops/mla_blocks] */
@@ -280,10 +287,17 @@ typedef struct kl_mla_args {
     int64_t n_seq;
     kl_paging paging;
     kl_workspace work;
+    const void *packed; /* what kl_mla_pack made of w_uk and w_uv, aligned to 64 bytes; NULL: nothing */
 } kl_mla_args;
 
 KL_API size_t kl_mla_workspace(const kl_backend *backend, const kl_mla_args *args);
 KL_API kl_status kl_mla(const kl_backend *backend, const kl_mla_args *args, kl_error *err);
+
+/** Bytes of `packed` for these weights ([H][DN][R] and [H][DV][R]); 0: kl_mla_pack would refuse them. */
+KL_API size_t kl_mla_packed_bytes(const kl_backend *backend, kl_tensor w_uk, kl_tensor w_uv);
+/** Writes them to `packed`, aligned to 64 bytes.  Threads: the backend's.  KL_ERR_MEMORY where there is none for a head
+ *  in f32 for each of them.   [T: ops/mla_packed] */
+KL_API kl_status kl_mla_pack(const kl_backend *backend, void *packed, kl_tensor w_uk, kl_tensor w_uv, kl_error *err);
 
 /** Gradients of kl_mla over a contiguous cache (paging is KL_ERR_UNSUPPORTED).  Goes through the expanded form whatever
  *  fwd.form says; gradients of latents are summed over heads, those of weights over rows of the cache, in order. */

@@ -47,6 +47,7 @@ struct kl__attention kl__attention_of(const kl_attention_args *a)
         .n_query = a->q.dim[0],
         .n_key = a->paging.table ? a->q.dim[0] : a->k.dim[0],
         .pages_per_seq = a->paging.pages_per_seq,
+        .tables = a->paging.tables,
         .scale = a->scale != 0 ? a->scale : 1 / sqrtf((float)kv.n_k),
         .causal = a->causal,
         .end_seq = a->cu_q ? a->n_seq : 1,

@@ -69,7 +69,8 @@ struct kl__kv kl__attention_kv(const struct kl__attention *a, int64_t n, int64_t
     /* An empty cache may have no memory at all. */
     kv.k = kv.k ? kv.k + row * kv.k_row + head * a->k_head : NULL;
     kv.v = kv.v ? kv.v + row * kv.v_row + head * a->v_head : NULL;
-    kv.table = kv.table ? kv.table + n * a->pages_per_seq : NULL;
+    if (kv.table)
+        kv.table = a->tables ? a->tables[n] : kv.table + n * a->pages_per_seq;
     return kv;
 }
 
@@ -159,7 +160,7 @@ static struct plan make_plan(const kl_backend *be, const struct kl__attention *a
 static size_t bytes_of_scratch(const struct kl__attention *a, int64_t rows)
 {
     struct kl__carver c = {0};
-    kl__flash_carve(&(struct kl__flash_scratch){0}, &c, rows, a->kv.n_k, a->kv.n_v);
+    kl__flash_carve(&(struct kl__flash_scratch){0}, &c, rows, a->kv.n_k, a->kv.n_v, a->kv.sixteen);
     return c.bytes;
 }
 
@@ -175,7 +176,8 @@ static struct memory carve(struct kl__carver *c, const kl_backend *be, const str
                            bool split)
 {
     struct memory m = {.thread_bytes = bytes_of_scratch(a, rows), .part_bytes = bytes_of_part(a, rows)};
-    size_t n_seq = (size_t)(a->end_seq - a->first_seq), n_thread = (size_t)kl_pool_threads(be->pool);
+    int64_t room = a->end_seq - a->first_seq > a->room_seq ? a->end_seq - a->first_seq : a->room_seq;
+    size_t n_seq = (size_t)room, n_thread = (size_t)kl_pool_threads(be->pool);
     m.first_task = kl__carve(c, n_seq + 1, sizeof *m.first_task);
     m.first_block = kl__carve(c, n_seq + 1, sizeof *m.first_block);
     m.scratch = kl__carve(c, n_thread, m.thread_bytes);
@@ -190,7 +192,7 @@ static struct kl__flash_scratch scratch_of(const struct job *job, int thread)
 {
     struct kl__carver c = {.base = job->memory.scratch + (size_t)thread * job->memory.thread_bytes};
     struct kl__flash_scratch x;
-    kl__flash_carve(&x, &c, job->plan.rows, job->a->kv.n_k, job->a->kv.n_v);
+    kl__flash_carve(&x, &c, job->plan.rows, job->a->kv.n_k, job->a->kv.n_v, job->a->kv.sixteen);
     return x;
 }
 
@@ -259,6 +261,7 @@ static void attend_task(void *arg, int64_t task, int thread)
     cut.block.kv = &cut.kv;
     int64_t group = cut.block.seq.group;
     kl__flash_gather(job->k, x.q, job->a->q, cut.token, cut.head * group, group, cut.block.first_row, cut.block.n_row);
+    kl__flash_begin(&cut.block, &x);
     int level = job->plan.level;
     int64_t first = is_split(level) ? (job->first_piece + cut.piece) * kl__flash_span(level) : 0;
     kl__flash_attend(&cut.block, &x, level, first);

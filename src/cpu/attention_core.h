@@ -12,10 +12,12 @@ struct kl__attention {
     const int64_t *cu_q, *cu_k;       /* cu_k NULL: as cu_q; both NULL: one sequence */
     int64_t n_query, n_key;           /* of the one sequence when there are no offsets */
     int64_t pages_per_seq;
+    const int32_t *const *tables; /* lists of pages that lie apart; NULL: rows of kv.table */
     float scale;
     bool causal;
     int64_t first_seq, end_seq;     /* the sequences to work on */
     int64_t first_token, end_token; /* their tokens, or a part of these */
+    int64_t room_seq; /* sequences to lend memory for, where they could be more than these */
 };
 
 /** The queries and the cache of sequence `n`; group is set by the number of heads. */

@@ -79,6 +79,8 @@ const struct kl__backend_type kl__backend_cpu = {
     .x##_bwd_workspace = kl__cpu_##x##_bwd_workspace,
 #include "ops/ops.def"
 #undef OP
+            .mla_packed_bytes = kl__cpu_mla_packed_bytes,
+            .mla_pack = kl__cpu_mla_pack,
             .weight_linears_workspace = kl__cpu_weight_linears_workspace,
             .weight_linears = kl__cpu_weight_linears,
             .weight_experts_workspace = kl__cpu_weight_experts_workspace,

@@ -18,16 +18,100 @@ void kl__flash_carve_part(struct kl__flash_part *part, struct kl__carver *c, int
     part->fresh = true;
 }
 
-void kl__flash_carve(struct kl__flash_scratch *scratch, struct kl__carver *c, int64_t n_row, int64_t n_k, int64_t n_v)
+static void carve_integers(struct kl__flash_integers *x, struct kl__carver *c, int64_t n_row, int64_t n_k, int64_t n_v,
+                           enum kl__sixteen sixteen)
 {
+    x->q = kl__carve(c, (size_t)(n_row * kl__i16_even(n_k)), sizeof *x->q);
+    x->w = kl__carve(c, (size_t)n_row * KL__I16_BLOCK, sizeof *x->w);
+    x->q_scale = kl__carve(c, (size_t)n_row, sizeof(float));
+    x->w_scale = kl__carve(c, (size_t)n_row, sizeof(float));
+    if (sixteen == KL__SIXTEEN_ROWS) {
+        kl__i16_carve_rows(&x->rows, c, n_k);
+        kl__i16_carve_block(&x->block, c, n_k, n_v);
+    }
+}
+
+void kl__flash_carve(struct kl__flash_scratch *scratch, struct kl__carver *c, int64_t n_row, int64_t n_k, int64_t n_v,
+                     enum kl__sixteen sixteen)
+{
+    if (sixteen)
+        carve_integers(&scratch->x16, c, n_row, n_k, n_v, sixteen);
     scratch->q = kl__carve(c, (size_t)n_row * (size_t)n_k, sizeof(float));
     scratch->scores = kl__carve(c, (size_t)n_row * KL__ATTENTION_BLOCK, sizeof(float));
-    scratch->kv = kl__carve(c, KL__ATTENTION_BLOCK * ((size_t)n_k + (size_t)n_v), sizeof(float));
+    scratch->kv = kl__carve(c, (sixteen ? 1 : KL__ATTENTION_BLOCK) * ((size_t)n_k + (size_t)n_v), sizeof(float));
     scratch->keep = kl__carve(c, (size_t)n_row, sizeof(float));
     scratch->to = kl__carve(c, (size_t)n_row, sizeof(int32_t));
     for (int level = 0; level < KL__FLASH_LEVELS; level++)
         kl__flash_carve_part(&scratch->part[level], c, n_row, n_v);
 }
+
+void kl__flash_begin(const struct kl__flash_block *b, struct kl__flash_scratch *x)
+{
+    int64_t n_k = b->kv->n_k, even = kl__i16_even(n_k);
+    for (int64_t r = 0; b->kv->sixteen && r < b->n_row; r++)
+        b->k->i16_row(x->x16.q + r * even, &x->x16.q_scale[r], x->q + r * n_k, n_k, even);
+}
+
+/* ------------------------------------------------------------------------------------------------------- integers -- */
+
+static struct kl__i16_block read_block(const struct kl__flash_block *b, struct kl__flash_scratch *x, int64_t first,
+                                       int64_t n)
+{
+    const struct kl__kv *kv = b->kv;
+    struct kl__i16_block block = x->x16.block;
+    if (kv->sixteen == KL__SIXTEEN_BLOCKS) {
+        int64_t i = (first - kv->origin) / KL__I16_BLOCK;
+        kl__i16_carve_block(&block, &(struct kl__carver){.base = kv->block + i * kv->block_bytes}, kv->n_k, kv->n_v);
+        return block;
+    }
+    struct kl__i16_rows *rows = &x->x16.rows;
+    for (int64_t j = 0; j < n; j++)
+        b->k->i16_row(rows->row + j * rows->n, &rows->scale[j], kl__kv_row(b->k, kv, first + j, x->kv), kv->n_k,
+                      rows->n);
+    if (n < KL__I16_BLOCK)
+        kl__i16_clear_rows(rows, n);
+    kl__i16_put_keys(b->k, &block, rows, kv->n_k);
+    kl__i16_put_values(b->k, &block, rows, kv->n_v);
+    return block;
+}
+
+/* Scores, online softmax and weighted values of the m rows from `blind` on. */
+static void attend_integers(const struct kl__flash_block *b, struct kl__flash_scratch *x, struct kl__flash_part *part,
+                            int64_t first, int64_t n, int64_t blind, int64_t m)
+{
+    const struct kl__kernels *k = b->k;
+    const struct kl__flash_integers *x16 = &x->x16;
+    int64_t n_k = kl__i16_even(b->kv->n_k), n_v = b->kv->n_v;
+    struct kl__i16_block block = read_block(b, x, first, n);
+    kl__i16_multiply(k, &(struct kl__i16_product){.c = x->scores,
+                                                  .c_pitch = KL__ATTENTION_BLOCK,
+                                                  .x = x16->q + blind * n_k,
+                                                  .x_pitch = n_k,
+                                                  .x_scale = x16->q_scale + blind,
+                                                  .panel = block.k,
+                                                  .panel_numbers = n_k * KL__PANEL,
+                                                  .panel_scale = block.k_scale,
+                                                  .n_pair = n_k / 2,
+                                                  .m = m,
+                                                  .n = n});
+    k->attention_softmax(x->scores, part->max + blind, part->sum + blind, x->keep, x->to + blind, b->scale, m);
+    for (int64_t r = 0; r < m; r++)
+        k->i16_weights(x16->w + r * KL__I16_BLOCK, &x16->w_scale[r], x->scores + r * KL__ATTENTION_BLOCK,
+                       block.v_scale, x->to[blind + r]);
+    kl__i16_multiply(k, &(struct kl__i16_product){.c = part->acc + blind * n_v,
+                                                  .c_pitch = n_v,
+                                                  .keep = x->keep,
+                                                  .x = x16->w,
+                                                  .x_pitch = KL__I16_BLOCK,
+                                                  .x_scale = x16->w_scale,
+                                                  .panel = block.v,
+                                                  .panel_numbers = KL__I16_BLOCK * KL__PANEL,
+                                                  .n_pair = (n + 1) / 2,
+                                                  .m = m,
+                                                  .n = n_v});
+}
+
+/* --------------------------------------------------------------------------------------------------------- blocks -- */
 
 /* One block of the cache: scores, online softmax, weighted values.  The rows that see nothing of it come first, and
  * are left out. */
@@ -41,8 +125,12 @@ static void attend_block(const struct kl__flash_block *b, struct kl__flash_scrat
         x->to[r] = seen > 0 ? (int32_t)seen : 0;
         blind += seen <= 0;
     }
-    struct kl__kv_block kv = kl__kv_read(k, b->kv, first, n, x->kv);
     int64_t m = b->n_row - blind;
+    if (b->kv->sixteen) {
+        attend_integers(b, x, part, first, n, blind, m);
+        return;
+    }
+    struct kl__kv_block kv = kl__kv_read(k, b->kv, first, n, x->kv);
     k->attention_dot(x->scores, KL__ATTENTION_BLOCK, x->q + blind * n_k, n_k, kv.k, kv.k_pitch, m, n, n_k);
     k->attention_softmax(x->scores, part->max + blind, part->sum + blind, x->keep, x->to + blind, b->scale, m);
     k->attention_mix(part->acc + blind * n_v, n_v, x->keep, x->scores, KL__ATTENTION_BLOCK, 1, kv.v, kv.v_pitch, NULL,

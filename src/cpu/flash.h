@@ -7,12 +7,15 @@
  *  those into pieces of level 0, pieces of level 0 into pieces of level 1, and level 2 is everything:
  *      piece of level l = the pieces of level l-1 inside it, merged in their order.
  *  So the bits of a row are a function of its own query and of the positions it sees: neither of the rows beside it,
- *  nor of who works on which piece, nor of the call in which the query comes. */
+ *  nor of who works on which piece, nor of the call in which the query comes.
+ *
+ *  With kv->sixteen products run on 16-bit integers (cpu/sixteen.h); softmax and sums over blocks stay in f32. */
 #ifndef KL_CPU_FLASH_H
 #define KL_CPU_FLASH_H
 
 #include "base/memory.h"
 #include "cpu/kv_rows.h"
+#include "cpu/sixteen.h"
 #include "tensor/tensor.h"
 
 enum { KL__FLASH_ROWS = 64, KL__FLASH_LEVELS = 3, KL__FLASH_SPAN_0 = 1024, KL__FLASH_SPAN_1 = 8192 };
@@ -52,6 +55,14 @@ struct kl__flash_block {
     float scale;
 };
 
+/** Operands as 16-bit integers; empty where the cache is not worked on in this way. */
+struct kl__flash_integers {
+    int16_t *q, *w;             /* [n_row][even n_k], [n_row][KL__I16_BLOCK] */
+    float *q_scale, *w_scale;   /* [n_row] */
+    struct kl__i16_rows rows;   /* of the cache */
+    struct kl__i16_block block; /* made of them */
+};
+
 /** One thread's memory. */
 struct kl__flash_scratch {
     float *q;      /* [n_row][n_k]: the caller fills it */
@@ -59,13 +70,17 @@ struct kl__flash_scratch {
     float *kv;     /* [KL__ATTENTION_BLOCK][n_k + n_v] */
     float *keep;   /* [n_row] */
     int32_t *to;   /* [n_row] */
+    struct kl__flash_integers x16;
     struct kl__flash_part part[KL__FLASH_LEVELS];
 };
 
-void kl__flash_carve(struct kl__flash_scratch *scratch, struct kl__carver *c, int64_t n_row, int64_t n_k, int64_t n_v);
+void kl__flash_carve(struct kl__flash_scratch *scratch, struct kl__carver *c, int64_t n_row, int64_t n_k, int64_t n_v,
+                     enum kl__sixteen sixteen);
 /** The same for one part on its own. */
 void kl__flash_carve_part(struct kl__flash_part *part, struct kl__carver *c, int64_t n_row, int64_t n_v);
 
+/** Once the caller has filled scratch->q: what else a block of rows needs before kl__flash_attend. */
+void kl__flash_begin(const struct kl__flash_block *b, struct kl__flash_scratch *scratch);
 /** The piece of `level` that begins at position `first`, into scratch->part[level]. */
 void kl__flash_attend(const struct kl__flash_block *b, struct kl__flash_scratch *scratch, int level, int64_t first);
 /** into <- into and `from` together.  A fresh `into` takes over from's memory and leaves its own in exchange. */

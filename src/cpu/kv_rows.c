@@ -63,3 +63,12 @@ struct kl__kv_block kl__kv_read(const struct kl__kernels *k, const struct kl__kv
                    scratch + KL__ATTENTION_BLOCK * kv->n_k, &b.v_pitch);
     return b;
 }
+
+const float *kl__kv_row(const struct kl__kernels *k, const struct kl__kv *kv, int64_t position, float *scratch)
+{
+    const char *from = row_of(kv, (struct matrix){kv->k, kv->k_row, kv->k_page, kv->n_k}, position);
+    if (kv->dtype == KL_F32)
+        return (const float *)(const void *)from;
+    read_row(k, kv->dtype, scratch, from, kv->n_k);
+    return scratch;
+}

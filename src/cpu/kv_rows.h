@@ -6,6 +6,13 @@
 #include "cpu/kernels/kernels.h"
 #include "klinear/kl_ops.h"
 
+/** Whether products with a cache run on 16-bit integers (cpu/sixteen.h). */
+enum kl__sixteen {
+    KL__SIXTEEN_NO = 0,
+    KL__SIXTEEN_ROWS,   /* made of the rows, block by block; a value is the beginning of its key */
+    KL__SIXTEEN_BLOCKS, /* they lie there already, one kl__i16_block after the other from `origin` on */
+};
+
 /** What one key head of one sequence reads.  Distances are in bytes. */
 struct kl__kv {
     const char *k, *v;      /* this head's columns of position `origin`; when paged, of the first row of the pool */
@@ -16,6 +23,9 @@ struct kl__kv {
     int64_t origin;   /* contiguous only: position of the first row in memory */
     int64_t n_k, n_v; /* columns of a key and of a value */
     kl_dtype dtype;
+    enum kl__sixteen sixteen;
+    char *block;         /* KL__SIXTEEN_BLOCKS: the first one */
+    int64_t block_bytes; /* from one to the next */
     bool shared; /* a value is the beginning of its key: read once */
 };
 
@@ -29,5 +39,8 @@ struct kl__kv_block {
  *  copied into `scratch` [KL__ATTENTION_BLOCK][n_k + n_v]. */
 struct kl__kv_block kl__kv_read(const struct kl__kernels *k, const struct kl__kv *kv, int64_t first, int64_t n,
                                 float *scratch);
+
+/** Row `position` as f32: where it lies, or in `scratch` [n_k]. */
+const float *kl__kv_row(const struct kl__kernels *k, const struct kl__kv *kv, int64_t position, float *scratch);
 
 #endif

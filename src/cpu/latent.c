@@ -35,10 +35,23 @@ struct kl__latent kl__latent_of(const kl_backend *be, const kl_mla_args *args)
                            .n_rope = args->q.dim[2] - args->w_uk.dim[1],
                            .n_latent = args->w_uk.dim[2],
                            .n_v = args->w_uv.dim[1],
+                           .packed = args->packed,
                            .form = args->form};
     x.attention.kv.n_k = x.n_latent + x.n_rope; /* numbers, whatever elements they are stored as */
     x.attention.kv.n_v = x.n_latent;
+    x.attention.kv.sixteen = x.packed ? KL__SIXTEEN_ROWS : KL__SIXTEEN_NO;
+    struct kl__carver head = {0};
+    kl__i16_carve_weights(&(struct kl__i16_weights){0}, &head, x.n_nope, x.n_v, x.n_latent);
+    x.packed_bytes = (int64_t)(head.bytes + KL_ALIGN - 1) / KL_ALIGN * KL_ALIGN;
     return x;
+}
+
+struct kl__i16_weights kl__latent_packed(const struct kl__latent *x, int64_t head)
+{
+    struct kl__carver c = {.base = (char *)(uintptr_t)x->packed + head * x->packed_bytes};
+    struct kl__i16_weights w;
+    kl__i16_carve_weights(&w, &c, x->n_nope, x->n_v, x->n_latent);
+    return w;
 }
 
 /* Multiply-adds of both forms.  Absorbed: two products with the weights per query, rows of n_latent + n_rope and
@@ -69,6 +82,15 @@ const float *kl__latent_weight(const struct kl__latent *x, kl_tensor w, int64_t 
 void kl__latent_carve(struct kl__latent_scratch *s, struct kl__carver *c, const struct kl__latent *x)
 {
     size_t row = (size_t)x->attention.kv.n_k;
+    if (x->packed) {
+        s->latent = kl__carve(c, row, sizeof(float));
+        kl__i16_carve_rows(&s->rows, c, x->n_latent);
+        kl__i16_carve_rows(&s->k_rows, c, kl__latent_key(x));
+        kl__i16_carve_rows(&s->v_rows, c, x->n_v);
+        s->k = kl__carve(c, KL__I16_BLOCK * (size_t)kl__latent_key(x), sizeof(float));
+        s->v = kl__carve(c, KL__I16_BLOCK * (size_t)x->n_v, sizeof(float));
+        return;
+    }
     s->latent = kl__carve(c, KL__ATTENTION_BLOCK * row, sizeof(float));
     s->weight = kl__carve(c, KL__LATENT_ROWS * (size_t)x->n_latent, sizeof(float));
 }
@@ -79,7 +101,15 @@ struct kl__slab kl__slab_size(const struct kl__latent *x, int64_t seq, int64_t n
     static const int64_t bytes = 8 << 20;
     int64_t n_key = kl__attention_seq(&x->attention, seq).n_key;
     struct kl__slab s = {.seq = seq, .n_row = n_key < KL__FLASH_SPAN_1 ? n_key : KL__FLASH_SPAN_1};
-    int64_t per_row = n_copy * (kl__latent_key(x) + x->n_v) * (int64_t)sizeof(float), per_head = per_row * s.n_row;
+    int64_t per_row = n_copy * (kl__latent_key(x) + x->n_v) * (int64_t)sizeof(float);
+    if (x->packed) {
+        struct kl__carver block = {0};
+        kl__i16_carve_block(&(struct kl__i16_block){0}, &block, kl__latent_key(x), x->n_v);
+        s.block_bytes = (int64_t)block.bytes;
+        per_row = s.block_bytes / KL__I16_BLOCK;
+        s.n_row = (s.n_row + KL__I16_BLOCK - 1) / KL__I16_BLOCK * KL__I16_BLOCK;
+    }
+    int64_t per_head = per_row * s.n_row;
     int64_t fit = per_head > 0 ? bytes / per_head : x->n_head;
     s.n_head = fit < 1 ? 1 : fit < x->n_head ? fit : x->n_head;
     s.reserve = s.n_head * s.n_row;
@@ -100,11 +130,62 @@ static void project(const struct kl__latent *x, float *to, int64_t pitch, const 
     }
 }
 
+/* The same with packed weights: c = rows . panels. */
+static void project_integers(const struct kl__latent *x, float *c, int64_t pitch, const struct kl__i16_rows *rows,
+                             int64_t n, const int16_t *panel, const float *scale, int64_t n_out)
+{
+    kl__i16_multiply(x->k, &(struct kl__i16_product){.c = c,
+                                                     .c_pitch = pitch,
+                                                     .x = rows->row,
+                                                     .x_pitch = rows->n,
+                                                     .x_scale = rows->scale,
+                                                     .panel = panel,
+                                                     .panel_numbers = rows->n * KL__PANEL,
+                                                     .panel_scale = scale,
+                                                     .n_pair = rows->n / 2,
+                                                     .m = n,
+                                                     .n = n_out});
+}
+
+static void expand_integers(const struct kl__latent *x, const struct kl__slab *s, int64_t i, int64_t block, int64_t n,
+                            struct kl__latent_scratch *scratch)
+{
+    int64_t n_k = kl__latent_key(x), per_head = s->n_row / KL__I16_BLOCK, first = s->first + block * KL__I16_BLOCK;
+    struct kl__kv cache = kl__attention_kv(&x->attention, s->seq, 0);
+    struct kl__i16_weights w = kl__latent_packed(x, s->first_head + i);
+    for (int64_t r = 0; r < n; r++) {
+        const float *row = kl__kv_row(x->k, &cache, first + r, scratch->latent);
+        x->k->i16_row(scratch->rows.row + r * scratch->rows.n, &scratch->rows.scale[r], row, x->n_latent,
+                      scratch->rows.n);
+        memcpy(scratch->k + r * n_k + x->n_nope, row + x->n_latent, (size_t)x->n_rope * sizeof *row);
+    }
+    project_integers(x, scratch->k, n_k, &scratch->rows, n, w.expand, w.expand_scale, x->n_nope);
+    project_integers(x, scratch->v, x->n_v, &scratch->rows, n, w.value, w.value_scale, x->n_v);
+    for (int64_t r = 0; r < n; r++) {
+        struct kl__i16_rows *k = &scratch->k_rows, *v = &scratch->v_rows;
+        x->k->i16_row(k->row + r * k->n, &k->scale[r], scratch->k + r * n_k, n_k, k->n);
+        x->k->i16_row(v->row + r * v->n, &v->scale[r], scratch->v + r * x->n_v, x->n_v, v->n);
+    }
+    if (n < KL__I16_BLOCK) {
+        kl__i16_clear_rows(&scratch->k_rows, n);
+        kl__i16_clear_rows(&scratch->v_rows, n);
+    }
+    struct kl__i16_block to;
+    kl__i16_carve_block(&to, &(struct kl__carver){.base = s->block + (i * per_head + block) * s->block_bytes}, n_k,
+                        x->n_v);
+    kl__i16_put_keys(x->k, &to, &scratch->k_rows, n_k);
+    kl__i16_put_values(x->k, &to, &scratch->v_rows, x->n_v);
+}
+
 void kl__slab_expand(const struct kl__latent *x, const struct kl__slab *s, int64_t i, int64_t block,
                      struct kl__latent_scratch *scratch)
 {
     int64_t at = block * KL__ATTENTION_BLOCK, n_k = kl__latent_key(x);
     int64_t n = s->n - at < KL__ATTENTION_BLOCK ? s->n - at : KL__ATTENTION_BLOCK;
+    if (x->packed) {
+        expand_integers(x, s, i, block, n, scratch);
+        return;
+    }
     struct kl__kv cache = kl__attention_kv(&x->attention, s->seq, 0);
     struct kl__kv_block latent = kl__kv_read(x->k, &cache, s->first + at, n, scratch->latent);
     float *k = kl__slab_keys(x, s, s->k, i) + at * n_k, *v = kl__slab_values(x, s, s->v, i) + at * x->n_v;
@@ -117,6 +198,14 @@ void kl__slab_expand(const struct kl__latent *x, const struct kl__slab *s, int64
 struct kl__kv kl__slab_kv(const struct kl__latent *x, const struct kl__slab *s, int64_t i)
 {
     int64_t bytes = sizeof(float);
+    if (x->packed)
+        return (struct kl__kv){.block = s->block + i * (s->n_row / KL__I16_BLOCK) * s->block_bytes,
+                               .block_bytes = s->block_bytes,
+                               .sixteen = KL__SIXTEEN_BLOCKS,
+                               .origin = s->first,
+                               .n_k = kl__latent_key(x),
+                               .n_v = x->n_v,
+                               .dtype = KL_F32};
     return (struct kl__kv){.k = (const char *)kl__slab_keys(x, s, s->k, i),
                            .v = (const char *)kl__slab_values(x, s, s->v, i),
                            .k_row = kl__latent_key(x) * bytes,

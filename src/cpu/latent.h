@@ -12,6 +12,8 @@ struct kl__latent {
     struct kl__attention attention;
     kl_tensor w_uk, w_uv; /* [n_head][n_nope][n_latent], [n_head][n_v][n_latent] */
     int64_t n_head, n_nope, n_rope, n_latent, n_v;
+    const char *packed; /* weights as 16-bit integers, on which products then run; NULL: on f32 */
+    int64_t packed_bytes; /* of one head */
     kl_mla_form form;
 };
 
@@ -33,10 +35,17 @@ enum { KL__LATENT_ROWS = 64 };
 const float *kl__latent_weight(const struct kl__latent *x, kl_tensor w, int64_t head, int64_t first, int64_t n,
                                float *scratch);
 
+/** Packed weights of one head. */
+struct kl__i16_weights kl__latent_packed(const struct kl__latent *x, int64_t head);
+
 /** One thread's memory for latents and weights. */
 struct kl__latent_scratch {
-    float *latent; /* [KL__ATTENTION_BLOCK][n_latent + n_rope] */
-    float *weight; /* [KL__LATENT_ROWS][n_latent] */
+    float *latent; /* [KL__ATTENTION_BLOCK][n_latent + n_rope]; packed: one row */
+    float *weight; /* [KL__LATENT_ROWS][n_latent]; not when packed */
+    /* Packed only. */
+    struct kl__i16_rows rows;          /* latents, */
+    struct kl__i16_rows k_rows, v_rows; /* expanded keys and values, */
+    float *k, *v; /* [KL__I16_BLOCK][n_nope + n_rope], [KL__I16_BLOCK][n_v]: the same in f32 */
 };
 void kl__latent_carve(struct kl__latent_scratch *scratch, struct kl__carver *c, const struct kl__latent *x);
 
@@ -50,6 +59,8 @@ struct kl__slab {
     int64_t n_row;   /* that there is room for */
     int64_t reserve; /* rows of all heads to lend memory for, at least n_head n_row: no shorter cache needs more */
     float *k, *v;  /* [n_head][n_row][n_nope + n_rope], [n_head][n_row][n_v] */
+    char *block;   /* packed weights, instead of k and v: [n_head][n_row / KL__I16_BLOCK] blocks */
+    int64_t block_bytes;
 };
 
 /** Rows of a slab and heads at a time for sequence `seq`, with `n_copy` arrays as large as the keys and values. */

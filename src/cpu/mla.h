@@ -3,7 +3,7 @@
  *
  *  In a given form, one sequence with more tokens or a longer cache never needs less workspace, and from
  *  KL__FLASH_SPAN_1 + 1 positions on the cache's length means nothing: who measures the most tokens at such a length
- *  has measured everything.   [T: ops/mla_workspace] */
+ *  has measured everything, several sequences of as many tokens together included.   [T: ops/mla_workspace] */
 #ifndef KL_CPU_MLA_H
 #define KL_CPU_MLA_H
 

@@ -65,13 +65,17 @@ static int64_t most_columns(const struct kl__latent *x)
 /* Rows of queries or outputs of one head, f32; and rows of a weight. */
 struct scratch {
     float *rows, *weight;
+    struct kl__i16_rows integers; /* packed weights, instead of `weight` */
 };
 
 static struct scratch carve_scratch(struct kl__carver *c, const struct kl__latent *x)
 {
-    struct scratch s;
+    struct scratch s = {0};
     s.rows = kl__carve(c, TOKENS_PER_TASK * (size_t)most_columns(x), sizeof(float));
-    s.weight = kl__carve(c, KL__LATENT_ROWS * (size_t)x->n_latent, sizeof(float));
+    if (x->packed)
+        kl__i16_carve_rows(&s.integers, c, x->n_latent > x->n_nope ? x->n_latent : x->n_nope);
+    else
+        s.weight = kl__carve(c, KL__LATENT_ROWS * (size_t)x->n_latent, sizeof(float));
     return s;
 }
 
@@ -106,6 +110,7 @@ static struct job begin_window(const struct kl__latent *x, const struct window *
     a->end_seq = w->end_seq;
     a->first_token = w->first_token;
     a->end_token = w->end_token;
+    a->room_seq = job.n_token; /* as many sequences of one token need no more than one of as many */
     a->lse = tokens_from(a->lse, w->first_token, job.n_token);
     a->q = kl_view3(NULL, KL_F32, job.n_token, x->n_head, x->n_latent + x->n_rope);
     a->o = kl_view3(NULL, KL_F32, job.n_token, x->n_head, x->n_latent);
@@ -130,6 +135,27 @@ static struct place locate(const struct job *job, int64_t task)
     return (struct place){task / n_block, first, rest < TOKENS_PER_TASK ? rest : TOKENS_PER_TASK};
 }
 
+/* c [n][n_out] = x [n][n_in] times packed panels. */
+static void multiply_integers(const struct kl__latent *x, struct kl__i16_rows *rows, float *c, int64_t c_pitch,
+                              const float *from, int64_t pitch, int64_t n, int64_t n_in, const int16_t *panel,
+                              const float *scale, int64_t n_out)
+{
+    int64_t even = kl__i16_even(n_in);
+    for (int64_t t = 0; t < n; t++)
+        x->k->i16_row(rows->row + t * even, &rows->scale[t], from + t * pitch, n_in, even);
+    kl__i16_multiply(x->k, &(struct kl__i16_product){.c = c,
+                                                     .c_pitch = c_pitch,
+                                                     .x = rows->row,
+                                                     .x_pitch = even,
+                                                     .x_scale = rows->scale,
+                                                     .panel = panel,
+                                                     .panel_numbers = even * KL__PANEL,
+                                                     .panel_scale = scale,
+                                                     .n_pair = even / 2,
+                                                     .m = n,
+                                                     .n = n_out});
+}
+
 static void absorb_task(void *arg, int64_t task, int thread)
 {
     const struct job *job = arg;
@@ -142,6 +168,12 @@ static void absorb_task(void *arg, int64_t task, int thread)
     for (int64_t t = 0; t < p.n; t++) {
         memset(to + t * pitch, 0, (size_t)x->n_latent * sizeof *to);
         memcpy(to + t * pitch + x->n_latent, s.rows + t * n_k + x->n_nope, (size_t)x->n_rope * sizeof *to);
+    }
+    if (x->packed) {
+        struct kl__i16_weights w = kl__latent_packed(x, p.head);
+        multiply_integers(x, &s.integers, to, pitch, s.rows, n_k, p.n, x->n_nope, w.absorb, w.absorb_scale,
+                          x->n_latent);
+        return;
     }
     for (int64_t d = 0; d < x->n_nope; d += KL__LATENT_ROWS) {
         int64_t n = x->n_nope - d < KL__LATENT_ROWS ? x->n_nope - d : KL__LATENT_ROWS;
@@ -159,7 +191,11 @@ static void output_task(void *arg, int64_t task, int thread)
     kl_tensor o = x->attention.o;
     int64_t pitch = x->n_head * x->n_latent;
     const float *z = job->z + p.first * pitch + p.head * x->n_latent;
-    for (int64_t d = 0; d < x->n_v; d += KL__LATENT_ROWS) {
+    if (x->packed) {
+        struct kl__i16_weights w = kl__latent_packed(x, p.head);
+        multiply_integers(x, &s.integers, s.rows, x->n_v, z, pitch, p.n, x->n_latent, w.value, w.value_scale, x->n_v);
+    }
+    for (int64_t d = 0; !x->packed && d < x->n_v; d += KL__LATENT_ROWS) {
         int64_t n = x->n_v - d < KL__LATENT_ROWS ? x->n_v - d : KL__LATENT_ROWS;
         const float *weight = kl__latent_weight(x, x->w_uv, p.head, d, n, s.weight);
         x->k->attention_dot(s.rows + d, x->n_v, z, pitch, weight, x->n_latent, p.n, n, x->n_latent);

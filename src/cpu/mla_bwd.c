@@ -13,6 +13,14 @@
 
 #include <string.h>
 
+/* Products of the backward run on f32. */
+static struct kl__latent latent_of(const kl_backend *be, const kl_mla_bwd_args *args)
+{
+    kl_mla_args forward = args->fwd;
+    forward.packed = NULL;
+    return kl__latent_of(be, &forward);
+}
+
 enum { TOKENS_PER_TASK = 16, TILE = KL__FLASH_ROWS * KL__ATTENTION_BLOCK, KEPT_FLOATS = 1 << 20 };
 
 struct job {
@@ -287,7 +295,7 @@ static void run_sequence(const kl_backend *be, struct job *job)
 kl_status kl__cpu_mla_bwd(const kl_backend *be, const kl_mla_bwd_args *args, kl_error *err)
 {
     (void)err;
-    struct kl__latent x = kl__latent_of(be, &args->fwd);
+    struct kl__latent x = latent_of(be, args);
     struct job job = {.x = &x, .args = args};
     const int64_t *cu_q = args->fwd.cu_q, *cu_k = args->fwd.cu_k ? args->fwd.cu_k : cu_q;
     struct kl__carver all = kl__carver(args->work);
@@ -305,7 +313,7 @@ kl_status kl__cpu_mla_bwd(const kl_backend *be, const kl_mla_bwd_args *args, kl_
 
 size_t kl__cpu_mla_bwd_workspace(const kl_backend *be, const kl_mla_bwd_args *args)
 {
-    struct kl__latent x = kl__latent_of(be, &args->fwd);
+    struct kl__latent x = latent_of(be, args);
     struct job job = {.x = &x, .args = args};
     struct kl__carver all = {0};
     carve(&all, be, &job);

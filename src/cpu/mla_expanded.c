@@ -24,7 +24,8 @@ struct scratch {
 static struct scratch carve_scratch(struct kl__carver *c, const struct kl__latent *x)
 {
     struct scratch s;
-    kl__flash_carve(&s.flash, c, KL__FLASH_ROWS, kl__latent_key(x), x->n_v);
+    kl__flash_carve(&s.flash, c, KL__FLASH_ROWS, kl__latent_key(x), x->n_v,
+                    x->packed ? KL__SIXTEEN_BLOCKS : KL__SIXTEEN_NO);
     kl__latent_carve(&s.latent, c, x);
     return s;
 }
@@ -58,8 +59,12 @@ static struct job begin_sequence(const kl_backend *be, const struct kl__latent *
     kl__flash_carve_part(&(struct kl__flash_part){0}, &part, KL__FLASH_ROWS, x->n_v);
     job.part_bytes = part.bytes;
     size_t rows = (size_t)job.slab.reserve;
-    job.slab.k = kl__carve(c, rows * (size_t)kl__latent_key(x), sizeof(float));
-    job.slab.v = kl__carve(c, rows * (size_t)x->n_v, sizeof(float));
+    if (x->packed)
+        job.slab.block = kl__carve(c, (rows + KL__I16_BLOCK - 1) / KL__I16_BLOCK, (size_t)job.slab.block_bytes);
+    else {
+        job.slab.k = kl__carve(c, rows * (size_t)kl__latent_key(x), sizeof(float));
+        job.slab.v = kl__carve(c, rows * (size_t)x->n_v, sizeof(float));
+    }
     job.scratch = kl__carve(c, (size_t)kl_pool_threads(be->pool), job.thread_bytes);
     if (job.seq.n_key > job.slab.n_row)
         job.parts = kl__carve(c, (size_t)(job.slab.n_head * job.n_block), job.part_bytes);
@@ -89,6 +94,7 @@ static void attend_task(void *arg, int64_t task, int thread)
                                     .n_row = rest < KL__FLASH_ROWS ? rest : KL__FLASH_ROWS,
                                     .scale = x->attention.scale};
     kl__flash_gather(x->k, s.flash.q, x->attention.q, job->token, head, 1, first, block.n_row);
+    kl__flash_begin(&block, &s.flash);
     kl__flash_attend(&block, &s.flash, 1, job->slab.first);
     struct kl__flash_part *sums = &s.flash.part[1], waiting;
     if (job->parts) {

@@ -117,30 +117,65 @@ static kl_tensor pool_of(const struct kl__walk *w, int index, int64_t length)
     return pool;
 }
 
-/* Tokens from .. from + n - 1 of a sequence's part of the step. */
-static kl_status attend(struct kl__walk *w, const struct kl__layer *l, int index, const struct kl__seq *q,
-                        const struct stage *s, int64_t from, int64_t n, kl_mla_form form)
+/* A call of `n` tokens from row `first` of the step on, over caches of `length` rows in all. */
+static kl_mla_args call_of(const struct kl__walk *w, const struct kl__layer *l, int index, const struct stage *s,
+                           int64_t first, int64_t n, int64_t length)
 {
     const kl_config *c = &w->net->c;
-    if (n == 0)
-        return KL_OK;
-    int64_t first = q->first + from, length = q->position + from + n;
-    const int64_t cu_q[2] = {0, n}, cu_k[2] = {0, length};
-    kl_mla_args a = {
+    return (kl_mla_args){
         .o = kl_view3((float *)s->o.data + first * s->o.dim[1], KL_F32, n, c->n_head, c->v_dim),
         .q = kl_view3((float *)s->q.data + first * s->q.dim[1], KL_F32, n, c->n_head, c->qk_nope + c->qk_rope),
         .cache = pool_of(w, index, length),
         .w_uk = l->w_uk,
         .w_uv = l->w_uv,
+        .packed = l->kv_packed,
         .causal = true,
-        .form = form,
-        .cu_q = cu_q,
-        .cu_k = cu_k,
-        .n_seq = 1,
-        .paging = {q->page, (length + KL_PAGE_TOKENS - 1) / KL_PAGE_TOKENS, KL_PAGE_TOKENS},
     };
-    if (w->measure)
-        a.paging = (kl_paging){0};
+}
+
+static int64_t pages_of(int64_t length)
+{
+    return (length + KL_PAGE_TOKENS - 1) / KL_PAGE_TOKENS;
+}
+
+/* Tokens from .. from + n - 1 of a sequence's part of the step. */
+static kl_status attend(struct kl__walk *w, const struct kl__layer *l, int index, const struct kl__seq *q,
+                        const struct stage *s, int64_t from, int64_t n, kl_mla_form form)
+{
+    if (n == 0)
+        return KL_OK;
+    int64_t length = q->position + from + n;
+    const int64_t cu_q[2] = {0, n}, cu_k[2] = {0, length};
+    kl_mla_args a = call_of(w, l, index, s, q->first + from, n, length);
+    a.form = form;
+    a.cu_q = cu_q;
+    a.cu_k = cu_k;
+    a.n_seq = 1;
+    if (!w->measure)
+        a.paging = (kl_paging){q->page, pages_of(length), KL_PAGE_TOKENS, NULL};
+    return kl__walk_mla(w, &a);
+}
+
+/* Sequences i .. end - 1, which decode, together: what is read of the weights is read once. */
+static kl_status attend_decoding(struct kl__walk *w, const struct kl__layer *l, int index, const struct stage *s,
+                                 struct kl__lists lists, int i, int end)
+{
+    const struct kl__seq *seq = &w->batch->seq[i];
+    int64_t most = 0, n = end - i;
+    lists.cu_q[0] = lists.cu_k[0] = 0;
+    for (int k = 0; k < n; k++) {
+        int64_t length = seq[k].position + seq[k].n_token;
+        lists.cu_q[k + 1] = lists.cu_q[k] + seq[k].n_token;
+        lists.cu_k[k + 1] = lists.cu_k[k] + length;
+        lists.page[k] = seq[k].page;
+        most = length > most ? length : most;
+    }
+    kl_mla_args a = call_of(w, l, index, s, seq->first, lists.cu_q[n], lists.cu_k[n]);
+    a.form = KL_MLA_ABSORBED;
+    a.cu_q = lists.cu_q;
+    a.cu_k = lists.cu_k;
+    a.n_seq = n;
+    a.paging = (kl_paging){seq->page, pages_of(most), KL_PAGE_TOKENS, lists.page};
     return kl__walk_mla(w, &a);
 }
 
@@ -179,12 +214,20 @@ kl_status kl__mixer_mla_forward(struct kl__walk *w, int layer)
         KL_TRY(rotate(w, &s));
     if (!w->measure)
         remember(w, index, &s);
-    for (int i = 0; i < w->batch->n_seq; i++) {
+    struct kl__lists lists = kl__stage_lists(w);
+    for (int i = 0, end; i < w->batch->n_seq; i = end) {
         const struct kl__seq *q = &w->batch->seq[i];
-        KL_TRY(q->decode ? attend(w, l, index, q, &s, 0, q->n_token, KL_MLA_ABSORBED)
-                         : attend_prompt(w, l, index, q, &s));
-        if (q->trace)
-            tell(w, layer, index, q, &s);
+        for (end = i + 1; q->decode && end < w->batch->n_seq && w->batch->seq[end].decode;)
+            end++;
+        if (!q->decode)
+            KL_TRY(attend_prompt(w, l, index, q, &s));
+        else if (w->measure)
+            KL_TRY(attend(w, l, index, q, &s, 0, q->n_token, KL_MLA_ABSORBED));
+        else
+            KL_TRY(attend_decoding(w, l, index, &s, lists, i, end));
+        for (int k = i; k < end; k++)
+            if (w->batch->seq[k].trace)
+                tell(w, layer, index, &w->batch->seq[k], &s);
     }
     return kl__walk_linear(w, KL__PART_outputs, kl__walk_rows(w, w->h), s.o, &l->w[KL__MLA_O], true);
 }

@@ -77,6 +77,38 @@ static kl_status take_fingerprint(kl_model *m, kl_error *err)
 
 /* ------------------------------------------------------------------------------------------------------- opening -- */
 
+static size_t latent_bytes(const kl_model *m, int layer)
+{
+    const struct kl__layer *l = &m->net.layer[layer];
+    const struct kl__weight *w = &l->w[KL__MLA_KV_B];
+    if (m->net.c.mixer[layer] != KL_MIXER_MLA || w->exact || w->type == KL__TYPE_F32)
+        return 0;
+    return (kl_mla_packed_bytes(m->net.be, l->w_uk, l->w_uv) + KL_ALIGN - 1) / KL_ALIGN * KL_ALIGN;
+}
+
+/* Attention multiplies integers of 16 bits where the file has no more than that, unless all is to be exact. */
+static kl_status pack_latents(kl_model *m, kl_error *err)
+{
+    for (int i = 0; i < m->net.c.n_layer; i++)
+        m->latent_bytes += latent_bytes(m, i);
+    if (m->latent_bytes == 0)
+        return KL_OK;
+    m->latents = kl__alloc_large(m->alloc, m->latent_bytes);
+    if (!m->latents)
+        return kl__fail(err, KL_ERR_MEMORY, "no memory for %zu bytes of packed matrices", m->latent_bytes);
+    char *to = m->latents;
+    for (int i = 0; i < m->net.c.n_layer; i++) {
+        struct kl__layer *l = &m->net.layer[i];
+        size_t bytes = latent_bytes(m, i);
+        if (bytes == 0)
+            continue;
+        KL_TRY(kl_mla_pack(m->net.be, to, l->w_uk, l->w_uv, err));
+        l->kv_packed = to;
+        to += bytes;
+    }
+    return KL_OK;
+}
+
 static kl_status open_net(kl_model *m, const char *path, const kl_model_options *o, kl_error *err)
 {
     KL_TRY(kl__config_read(&m->net.c, m->store, path, err));
@@ -89,6 +121,7 @@ static kl_status open_net(kl_model *m, const char *path, const kl_model_options 
     for (int i = -1; o->exact && i < m->net.c.n_layer; i++)
         for (int p = 0; p < KL__N_PARAM; p++)
             (i < 0 ? &m->net.top : &m->net.layer[i])->w[p].exact = true;
+    KL_TRY(pack_latents(m, err));
     return take_fingerprint(m, err);
 }
 
@@ -123,6 +156,7 @@ void kl_model_close(kl_model *m)
         return;
     kl__model_close_lean(m);
     kl__release(m->alloc, m->packed);
+    kl__release(m->alloc, m->latents);
     kl__release(m->alloc, m->bound.memory);
     kl__release(m->alloc, m->net.layer);
     kl__store_close(m->store);
@@ -148,7 +182,7 @@ int64_t kl_model_memory_bytes(const kl_model *m)
     kl_expert_traffic shelf = kl_model_traffic(m);
     size_t layers = (size_t)m->net.c.n_layer * sizeof *m->net.layer;
     return shelf.n_slot * shelf.slot_bytes +
-           (int64_t)(m->bound.bytes + m->packed_bytes + m->fixed_bytes + sizeof *m + layers);
+           (int64_t)(m->bound.bytes + m->packed_bytes + m->latent_bytes + m->fixed_bytes + sizeof *m + layers);
 }
 
 void kl_model_fingerprint(const kl_model *m, uint8_t fingerprint[16])

@@ -16,6 +16,8 @@ struct kl_model {
     struct kl__reader *reader; /* of a model under a limit (lean.c); NULL: it has none */
     void *fixed;               /* its matrices that every token meets */
     size_t fixed_bytes;
+    void *latents; /* KV_B of all layers as integers; NULL: none */
+    size_t latent_bytes;
     uint8_t fingerprint[16];
 };
 

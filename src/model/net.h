@@ -31,6 +31,7 @@ enum {
 struct kl__layer {
     struct kl__weight w[KL__N_PARAM];
     kl_tensor w_uk, w_uv; /* views of KV_B, [H][DN][R] and [H][DV][R] */
+    const void *kv_packed; /* what kl_mla_pack made of them; NULL: products in f32 */
 };
 
 struct kl__net {

@@ -14,6 +14,16 @@ int64_t *kl__stage_positions(struct kl__walk *w)
     return kl__carve(&w->stage, (size_t)w->batch->n_token, sizeof(int64_t));
 }
 
+struct kl__lists kl__stage_lists(struct kl__walk *w)
+{
+    size_t n = (size_t)w->batch->n_token;
+    return (struct kl__lists){
+        .cu_q = kl__carve(&w->stage, n + 1, sizeof(int64_t)),
+        .cu_k = kl__carve(&w->stage, n + 1, sizeof(int64_t)),
+        .page = kl__carve(&w->stage, n, sizeof(const int32_t *)),
+    };
+}
+
 kl_tensor kl__walk_rows(const struct kl__walk *w, float *rows)
 {
     return kl_view2(rows, KL_F32, w->batch->n_token, w->net->c.n_embd);
@@ -93,7 +103,11 @@ static struct kl__effort of_attention(const kl_mla_args *a)
 {
     double n = (double)a->o.dim[0], length = (double)a->cu_k[a->n_seq], latent = (double)a->w_uk.dim[2];
     double rope = (double)(a->q.dim[2] - a->w_uk.dim[1]), heads = (double)a->w_uk.dim[0];
-    double pairs = n * (length - (n - 1) / 2), wide = (double)(a->w_uk.dim[1] + a->w_uv.dim[1]);
+    double pairs = 0, wide = (double)(a->w_uk.dim[1] + a->w_uv.dim[1]);
+    for (int64_t i = 0; i < a->n_seq; i++) {
+        double n_q = (double)(a->cu_q[i + 1] - a->cu_q[i]), n_k = (double)(a->cu_k[i + 1] - a->cu_k[i]);
+        pairs += n_q * (n_k - (n_q - 1) / 2);
+    }
     bool absorbed = a->form == KL_MLA_ABSORBED;
     double products = 2 * heads * wide * latent * (absorbed ? n : length);
     double weights = heads * wide * latent * (double)kl_dtype_bytes(a->w_uk.dtype);

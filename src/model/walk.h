@@ -29,6 +29,12 @@ kl_status kl__walk_embedding(struct kl__walk *w, kl_tensor id);
 
 /** [T] on the stage. */
 int64_t *kl__stage_positions(struct kl__walk *w);
+/** Offsets [T + 1] and lists of pages [T] of at most as many sequences as there are tokens, on the stage. */
+struct kl__lists {
+    int64_t *cu_q, *cu_k;
+    const int32_t **page;
+};
+struct kl__lists kl__stage_lists(struct kl__walk *w);
 /** w->h or w->n as a tensor, [T][D]. */
 kl_tensor kl__walk_rows(const struct kl__walk *w, float *rows);
 

@@ -158,6 +158,7 @@ static kl_status bind_split_kv_b(struct binding *b, struct kl__layer *l, int lay
     snprintf(name, sizeof name, "blk.%d.attn_v_b.weight", layer);
     KL_TRY(need(&v, b, name, 3, (int64_t[]){c->n_head, c->v_dim, c->kv_rank}));
     int64_t rows = c->qk_nope + c->v_dim, r = c->kv_rank;
+    l->w[KL__MLA_KV_B].type = k->type == KL__TYPE_F32 ? k->type : v->type;
     bool half = k->type == KL__TYPE_BF16 && v->type == KL__TYPE_BF16;
     struct halves x = carve_halves(b, half ? KL__TYPE_BF16 : KL__TYPE_F32, c->n_head * rows * r);
     float *row = kl__carve(&b->carver, (size_t)(r > c->qk_nope ? r : c->qk_nope), sizeof(float));
@@ -176,6 +177,7 @@ static kl_status bind_kv_b(struct binding *b, struct kl__layer *l, int layer, co
         return bind_split_kv_b(b, l, layer);
     const struct kl__stored *t;
     KL_TRY(need(&t, b, name.text, 2, dim));
+    l->w[KL__MLA_KV_B].type = t->type;
     struct halves x = carve_halves(b, t->type, dim[0] * dim[1]);
     float *row = kl__carve(&b->carver, (size_t)dim[1], sizeof(float));
     if (counting(b))

@@ -21,6 +21,8 @@ struct kl__ops {
     size_t (*x##_bwd_workspace)(const kl_backend *be, const kl_##x##_bwd_args *a);
 #include "ops/ops.def"
 #undef OP
+    size_t (*mla_packed_bytes)(const kl_backend *be, kl_tensor w_uk, kl_tensor w_uv);
+    kl_status (*mla_pack)(const kl_backend *be, void *to, kl_tensor w_uk, kl_tensor w_uv, kl_error *err);
     /* Products with the weights of a file (ops/weight.h). */
     size_t (*weight_linears_workspace)(const kl_backend *be, const struct kl__weight_product *p, int n,
                                        int64_t n_token);

@@ -25,7 +25,7 @@ static kl_status check_pages(const struct kl__cache_call *c, int64_t seq, int64_
                         "%s: paging.pages_per_seq is %lld, expected at least %lld for sequence %lld", c->op,
                         (long long)p->pages_per_seq, (long long)n_page, (long long)seq);
     for (int64_t i = 0; i < n_page; i++) {
-        int32_t page = p->table[seq * p->pages_per_seq + i];
+        int32_t page = p->tables ? p->tables[seq][i] : p->table[seq * p->pages_per_seq + i];
         if (page < 0 || page >= c->cache.dim[0])
             return kl__fail(err, KL_ERR_ARGUMENT, "%s: paging.table[%lld][%lld] is %d, expected 0 .. %lld", c->op,
                             (long long)seq, (long long)i, (int)page, (long long)c->cache.dim[0] - 1);
@@ -43,6 +43,8 @@ static kl_status check_paging(const struct kl__cache_call *c, kl_error *err)
     if (p->pages_per_seq < 0 || p->pages_per_seq > INT64_MAX / 8 / (n_seq + 1))
         return kl__fail(err, KL_ERR_ARGUMENT, "%s: paging.pages_per_seq is %lld, expected a count", c->op,
                         (long long)p->pages_per_seq);
+    if (p->tables && p->tables[0] != p->table)
+        return kl__fail(err, KL_ERR_ARGUMENT, "%s: paging.table is not paging.tables[0], expected the same list", c->op);
     const int64_t *cu = c->cu_k ? c->cu_k : c->cu_q;
     for (int64_t n = 0; n < n_seq; n++) {
         int64_t n_key = kl__seq_start(cu, n + 1, c->n_token) - kl__seq_start(cu, n, c->n_token);

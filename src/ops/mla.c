@@ -52,6 +52,8 @@ static kl_status check(const kl_backend *be, const kl_mla_args *a, kl_error *err
     int64_t o_dim[] = {a->q.dim[0], a->q.dim[1], a->w_uv.dim[1]};
     KL_TRY(kl__check_tensor(op, "o", a->o, KL__FLOAT, 3, o_dim, err));
     KL_TRY(kl__check_optional(op, "lse", a->lse, KL__F32, 2, a->q.dim, err));
+    if ((uintptr_t)a->packed % 64 != 0)
+        return kl__fail(err, KL_ERR_ARGUMENT, "%s: packed is at %p, expected a multiple of 64", op, a->packed);
     struct kl__operand operand[] = {{"o", a->o, true, NULL},        {"lse", a->lse, true, NULL},
                                     {"q", a->q, false, NULL},       {"cache", a->cache, false, NULL},
                                     {"w_uk", a->w_uk, false, NULL}, {"w_uv", a->w_uv, false, NULL}};
@@ -68,6 +70,32 @@ kl_status kl_mla(const kl_backend *be, const kl_mla_args *a, kl_error *err)
     KL_TRY(check(be, a, err));
     KL_TRY(kl__check_work("kl_mla", a->work, be->type->ops.mla_workspace(be, a), err));
     return be->type->ops.mla(be, a, err);
+}
+
+static kl_status check_pack(const kl_backend *be, kl_tensor w_uk, kl_tensor w_uv, kl_error *err)
+{
+    static const char op[] = "kl_mla_pack";
+    KL_TRY(kl__check_call(op, be, &w_uk, err));
+    KL_TRY(kl__check_tensor(op, "w_uk", w_uk, KL__FLOAT, 3, (int64_t[]){-1, -1, -1}, err));
+    KL_TRY(kl__check_columns(op, "heads", w_uk.dim[0], false, err));
+    KL_TRY(kl__check_columns(op, "rows of w_uk", w_uk.dim[1], true, err));
+    KL_TRY(kl__check_columns(op, "columns of a latent", w_uk.dim[2], false, err));
+    KL_TRY(kl__check_tensor(op, "w_uv", w_uv, KL__FLOAT, 3, (int64_t[]){w_uk.dim[0], -1, w_uk.dim[2]}, err));
+    return kl__check_columns(op, "columns of v", w_uv.dim[1], true, err);
+}
+
+size_t kl_mla_packed_bytes(const kl_backend *be, kl_tensor w_uk, kl_tensor w_uv)
+{
+    return check_pack(be, w_uk, w_uv, NULL) == KL_OK ? be->type->ops.mla_packed_bytes(be, w_uk, w_uv) : 0;
+}
+
+kl_status kl_mla_pack(const kl_backend *be, void *packed, kl_tensor w_uk, kl_tensor w_uv, kl_error *err)
+{
+    KL_TRY(check_pack(be, w_uk, w_uv, err));
+    if (!packed || (uintptr_t)packed % 64 != 0)
+        return kl__fail(err, KL_ERR_ARGUMENT, "kl_mla_pack: packed is at %p, expected memory at a multiple of 64",
+                        packed);
+    return be->type->ops.mla_pack(be, packed, w_uk, w_uv, err);
 }
 
 static kl_status check_bwd(const kl_backend *be, const kl_mla_bwd_args *a, kl_error *err)

@@ -164,7 +164,7 @@ static void pages_change_no_bit(void **state)
         /* Only pages in use have to be valid: the rest of the table is never looked at. */
         for (int j = 0; j < 5 * PAGES_PER_SEQ; j++)
             table[j] = -1;
-        kl_paging paging = {table, PAGES_PER_SEQ, page_tokens[i % 5]};
+        kl_paging paging = {table, PAGES_PER_SEQ, page_tokens[i % 5], NULL};
         int32_t next = 0;
         for (int64_t s = 0; s < p.n_seq; s++)
             for (int64_t j = 0; j * paging.page_tokens < p.cu_k[s + 1] - p.cu_k[s]; j++)
@@ -531,7 +531,7 @@ static void refused_pages(void **state)
     kl_attention_args a = args_of(&p, o, lse);
     a.k = kl_view4(kt_zeros(3 * 4 * 2 * 8), KL_F32, 3, 4, 2, 8);
     a.v = kl_view4(kt_zeros(3 * 4 * 2 * 6), KL_F32, 3, 4, 2, 6);
-    a.paging = (kl_paging){table, 3, 4};
+    a.paging = (kl_paging){table, 3, 4, NULL};
     call(be, a); /* two pages for 5 rows and one for 4: the entries 7, 0 and -3 are not in use */
     const kl_attention_args good = a;
     float *kept = kt_copy(o, 4 * 4 * 6);

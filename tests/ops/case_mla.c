@@ -258,7 +258,7 @@ static void pages_change_no_bit(void **state)
                 kl_mla_args a = args_of(&p, form, got, lse);
                 a.cache = bf16 ? kl_view3(pool16, KL_BF16, N_PAGE, PAGE_TOKENS, row)
                                : kl_view3(pool, KL_F32, N_PAGE, PAGE_TOKENS, row);
-                a.paging = (kl_paging){table, PAGES_PER_SEQ, PAGE_TOKENS};
+                a.paging = (kl_paging){table, PAGES_PER_SEQ, PAGE_TOKENS, NULL};
                 call(kt_backend(kt_level(l), 2), a);
                 kt_assert_same_bits("o over pages", got, want, (size_t)n * sizeof *got);
             }
@@ -550,7 +550,7 @@ static void refusals(void **state)
     int32_t table[] = {0, 3, 1, 0};
     a = good;
     a.cache = kl_view3(kt_zeros(3 * 4 * 7), KL_F32, 3, 4, 7);
-    a.paging = (kl_paging){table, 2, 4};
+    a.paging = (kl_paging){table, 2, 4, NULL};
     KT_ASSERT_FAILED(kl_mla(be, &a, &err), KL_ERR_ARGUMENT, &err, "paging.table[0][1] is 3", "0 .. 2");
     table[1] = -2;
     KT_ASSERT_FAILED(kl_mla(be, &a, &err), KL_ERR_ARGUMENT, &err, "paging.table[0][1] is -2");

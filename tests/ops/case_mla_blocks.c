@@ -62,7 +62,7 @@ static void bits_of_the_decoded_cache(void **state)
             a.cache = kl_view2(blocks, KL_Q8_0, S, BYTES);
             kt_assert_same_bits("contiguous", run(be, a), want, T * H * DV * sizeof *want);
             a.cache = kl_view3(pool, KL_Q8_0, N_PAGE, PAGE, BYTES);
-            a.paging = (kl_paging){table, 5, PAGE};
+            a.paging = (kl_paging){table, 5, PAGE, NULL};
             kt_assert_same_bits("paged", run(be, a), want, T * H * DV * sizeof *want);
         }
     kt_free_all();

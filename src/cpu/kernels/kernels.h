@@ -13,6 +13,7 @@
 #include "cpu/kernels/slots_dplr.h"
 #include "cpu/kernels/slots_elementwise.h"
 #include "cpu/kernels/slots_gemm.h"
+#include "cpu/kernels/slots_i16.h"
 #include "cpu/kernels/slots_kda.h"
 #include "cpu/kernels/slots_kda_bwd.h"
 #include "cpu/kernels/slots_rope.h"

@@ -1,0 +1,81 @@
+/* Rows of f32 as 16-bit integers.  Sums run in 32 lanes at every width, so that they have the same bits. */
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/vec/vec.h"
+
+enum { STEP = 32, VECTORS = STEP / KL_LANES };
+
+/* Lanes l and l + 16, then l and l + 8, and so on, as in plain C. */
+static inline float sum_lanes(const vf *x)
+{
+    return vsum(VECTORS == 4 ? (x[0] + x[2]) + (x[1] + x[3]) : x[0] + x[1]);
+}
+
+static inline void put(int16_t *to, vf x)
+{
+#if KL_LANES == 16
+    _mm256_storeu_si256((__m256i *)to, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(x)));
+#else
+    __m256i whole = _mm256_cvtps_epi32(x);
+    __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    _mm_storeu_si128((__m128i *)to, half);
+#endif
+}
+
+static inline vf part_of(const float *x, int64_t n)
+{
+    return n >= KL_LANES ? vload(x) : n <= 0 ? vset(0) : vload_part(x, n);
+}
+
+void KL_VARIANT(i16_row)(int16_t *q, float *scale, const float *x, int64_t n, int64_t n_q)
+{
+    vf sum[4] = {vset(0), vset(0), vset(0), vset(0)};
+    int64_t i = 0;
+    for (; i + STEP <= n; i += STEP)
+        for (int v = 0; v < VECTORS; v++) {
+            vf y = vload(x + i + v * KL_LANES);
+            sum[v] += y * y;
+        }
+    for (int v = 0; i < n && v < VECTORS; v++) {
+        vf y = part_of(x + i + v * KL_LANES, n - i - v * KL_LANES);
+        sum[v] += y * y;
+    }
+    float square = sum_lanes(sum), norm = sqrtf(square);
+    *scale = square < 1e-30f ? 0 : square < INFINITY ? norm / KL__I16_NORM : NAN;
+    if (!(*scale > 0)) {
+        __builtin_memset(q, 0, (size_t)n_q * sizeof *q);
+        return;
+    }
+    float inverse = KL__I16_NORM / norm;
+    for (i = 0; i + KL_LANES <= n; i += KL_LANES)
+        put(q + i, vload(x + i) * inverse);
+    if (i < n_q) {
+        int16_t rest[KL_LANES];
+        for (put(rest, part_of(x + i, n - i) * inverse); i < n_q; i += KL_LANES) {
+            __builtin_memcpy(q + i, rest, (size_t)(n_q - i < KL_LANES ? n_q - i : KL_LANES) * sizeof *q);
+            __builtin_memset(rest, 0, sizeof rest);
+        }
+    }
+}
+
+/* The first `to` of the sixteen weights from `first` on. */
+static inline vf weights_at(const float *s, const float *value_scale, int first, int32_t to)
+{
+    static const int32_t lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    vi index;
+    __builtin_memcpy(&index, lane, sizeof index);
+    return vselect(index < to - first, vload(s + first) * vload(value_scale + first), vset(0));
+}
+
+void KL_VARIANT(i16_weights)(int16_t *q, float *scale, const float *s, const float *value_scale, int32_t to)
+{
+    vf sum[4] = {vset(0), vset(0), vset(0), vset(0)}, w[KL__I16_BLOCK / KL_LANES];
+    for (int v = 0; v < KL__I16_BLOCK / KL_LANES; v++) {
+        w[v] = weights_at(s, value_scale, v * KL_LANES, to);
+        sum[v % VECTORS] += w[v];
+    }
+    float all = sum_lanes(sum);
+    *scale = all < 1e-30f ? 0 : all < INFINITY ? all / KL__I16_NORM : NAN;
+    float inverse = *scale > 0 ? KL__I16_NORM / all : 0;
+    for (int v = 0; v < KL__I16_BLOCK / KL_LANES; v++)
+        put(q + v * KL_LANES, *scale > 0 ? w[v] * inverse : vset(0));
+}
