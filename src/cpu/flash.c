@@ -18,26 +18,35 @@ void kl__flash_carve_part(struct kl__flash_part *part, struct kl__carver *c, int
     part->fresh = true;
 }
 
-static void carve_integers(struct kl__flash_integers *x, struct kl__carver *c, int64_t n_row, int64_t n_k, int64_t n_v,
+/* Rows of queries are lent memory for whole panels. */
+static int64_t whole_panels(int64_t n_row)
+{
+    return kl__i16_panels(n_row) * KL__PANEL;
+}
+
+static void carve_integers(struct kl__flash_integers *x, struct kl__carver *c, int64_t n_row, int64_t n_k,
                            enum kl__sixteen sixteen)
 {
-    x->q = kl__carve(c, (size_t)(n_row * kl__i16_even(n_k)), sizeof *x->q);
+    size_t even = (size_t)kl__i16_even(n_k), rows = (size_t)whole_panels(n_row);
+    x->q = kl__carve(c, rows * even, sizeof *x->q);
+    x->panel = kl__carve(c, rows * even, sizeof *x->panel);
     x->w = kl__carve(c, (size_t)n_row * KL__I16_BLOCK, sizeof *x->w);
-    x->q_scale = kl__carve(c, (size_t)n_row, sizeof(float));
-    x->w_scale = kl__carve(c, (size_t)n_row, sizeof(float));
-    if (sixteen == KL__SIXTEEN_ROWS) {
+    x->q_scale = kl__carve(c, rows, sizeof(float));
+    x->w_scale = kl__carve(c, rows, sizeof(float));
+    x->turned = kl__carve(c, KL__I16_BLOCK * KL__FLASH_ROWS, sizeof(float));
+    x->keys = kl__carve(c, KL__I16_BLOCK * even, sizeof *x->keys);
+    x->woven = kl__carve(c, KL__I16_BLOCK * KL__PANEL, sizeof *x->woven);
+    if (sixteen == KL__SIXTEEN_ROWS)
         kl__i16_carve_rows(&x->rows, c, n_k);
-        kl__i16_carve_block(&x->block, c, n_k, n_v);
-    }
 }
 
 void kl__flash_carve(struct kl__flash_scratch *scratch, struct kl__carver *c, int64_t n_row, int64_t n_k, int64_t n_v,
                      enum kl__sixteen sixteen)
 {
     if (sixteen)
-        carve_integers(&scratch->x16, c, n_row, n_k, n_v, sixteen);
+        carve_integers(&scratch->x16, c, n_row, n_k, sixteen);
     scratch->q = kl__carve(c, (size_t)n_row * (size_t)n_k, sizeof(float));
-    scratch->scores = kl__carve(c, (size_t)n_row * KL__ATTENTION_BLOCK, sizeof(float));
+    scratch->scores = kl__carve(c, (size_t)whole_panels(n_row) * KL__ATTENTION_BLOCK, sizeof(float));
     scratch->kv = kl__carve(c, (sixteen ? 1 : KL__ATTENTION_BLOCK) * ((size_t)n_k + (size_t)n_v), sizeof(float));
     scratch->keep = kl__carve(c, (size_t)n_row, sizeof(float));
     scratch->to = kl__carve(c, (size_t)n_row, sizeof(int32_t));
@@ -45,34 +54,97 @@ void kl__flash_carve(struct kl__flash_scratch *scratch, struct kl__carver *c, in
         kl__flash_carve_part(&scratch->part[level], c, n_row, n_v);
 }
 
-void kl__flash_begin(const struct kl__flash_block *b, struct kl__flash_scratch *x)
+/* ------------------------------------------------------------------------------------------------------- integers -- */
+
+/* From so many rows on, keys meet panels of queries; fewer meet panels of keys. */
+enum { ROWS_OF_A_PANEL = 16 };
+
+static void make_panels(const struct kl__kernels *k, int16_t *to, const int16_t *rows, int64_t n, int64_t n_row)
 {
-    int64_t n_k = b->kv->n_k, even = kl__i16_even(n_k);
-    for (int64_t r = 0; b->kv->sixteen && r < b->n_row; r++)
-        b->k->i16_row(x->x16.q + r * even, &x->x16.q_scale[r], x->q + r * n_k, n_k, even);
+    for (int64_t i = 0; i < n_row; i += KL__PANEL)
+        k->bf16_panel((uint16_t *)to + i * n, rows + i * n, n * (int64_t)sizeof *rows, n, NULL);
 }
 
-/* ------------------------------------------------------------------------------------------------------- integers -- */
+void kl__flash_begin(const struct kl__flash_block *b, struct kl__flash_scratch *x)
+{
+    if (!b->kv->sixteen)
+        return;
+    int64_t n_k = b->kv->n_k, even = kl__i16_even(n_k), rows = whole_panels(b->n_row);
+    for (int64_t r = 0; r < b->n_row; r++)
+        b->k->i16_row(x->x16.q + r * even, &x->x16.q_scale[r], x->q + r * n_k, n_k, even);
+    memset(x->x16.q + b->n_row * even, 0, (size_t)((rows - b->n_row) * even) * sizeof *x->x16.q);
+    memset(x->x16.q_scale + b->n_row, 0, (size_t)(rows - b->n_row) * sizeof(float));
+    if (b->n_row >= ROWS_OF_A_PANEL)
+        make_panels(b->k, x->x16.panel, x->x16.q, even, rows);
+}
 
 static struct kl__i16_block read_block(const struct kl__flash_block *b, struct kl__flash_scratch *x, int64_t first,
                                        int64_t n)
 {
     const struct kl__kv *kv = b->kv;
-    struct kl__i16_block block = x->x16.block;
+    struct kl__i16_block block;
     if (kv->sixteen == KL__SIXTEEN_BLOCKS) {
         int64_t i = (first - kv->origin) / KL__I16_BLOCK;
         kl__i16_carve_block(&block, &(struct kl__carver){.base = kv->block + i * kv->block_bytes}, kv->n_k, kv->n_v);
         return block;
     }
-    struct kl__i16_rows *rows = &x->x16.rows;
-    for (int64_t j = 0; j < n; j++)
-        b->k->i16_row(rows->row + j * rows->n, &rows->scale[j], kl__kv_row(b->k, kv, first + j, x->kv), kv->n_k,
-                      rows->n);
-    if (n < KL__I16_BLOCK)
-        kl__i16_clear_rows(rows, n);
-    kl__i16_put_keys(b->k, &block, rows, kv->n_k);
-    kl__i16_put_values(b->k, &block, rows, kv->n_v);
-    return block;
+    kl__kv_integers(b->k, kv, &x->x16.rows, first, n, x->kv);
+    return (struct kl__i16_block){.k = x->x16.rows, .v_scale = x->x16.rows.scale};
+}
+
+/* scores [n_row][KL__ATTENTION_BLOCK]. */
+static void score_integers(const struct kl__flash_block *b, struct kl__flash_scratch *x,
+                           const struct kl__i16_block *block, int64_t n)
+{
+    const struct kl__flash_integers *x16 = &x->x16;
+    bool turned = b->n_row >= ROWS_OF_A_PANEL;
+    int64_t even = kl__i16_even(b->kv->n_k);
+    struct kl__i16_product p = {.x_pitch = even, .panel_numbers = even * KL__PANEL, .n_pair = even / 2};
+    if (turned) {
+        p.c = x16->turned;
+        p.x = block->k.row;
+        p.x_scale = block->k.scale;
+        p.panel = x16->panel;
+        p.panel_scale = x16->q_scale;
+        p.m = n;
+        p.n = whole_panels(b->n_row);
+    } else {
+        make_panels(b->k, x16->keys, block->k.row, even, KL__I16_BLOCK);
+        p.c = x->scores;
+        p.x = x16->q;
+        p.x_scale = x16->q_scale;
+        p.panel = x16->keys;
+        p.panel_scale = block->k.scale;
+        p.m = b->n_row;
+        p.n = n;
+    }
+    p.c_pitch = KL__ATTENTION_BLOCK;
+    kl__i16_multiply(b->k, &p);
+    if (turned)
+        b->k->i16_turn(x->scores, x16->turned, whole_panels(b->n_row));
+}
+
+/* acc [m][n_v] <- keep acc + weights . values. */
+static void mix_integers(const struct kl__flash_block *b, const struct kl__flash_scratch *x, float *acc,
+                         const struct kl__i16_block *block, int64_t n, int64_t m)
+{
+    const struct kl__flash_integers *x16 = &x->x16;
+    int64_t n_v = b->kv->n_v;
+    struct kl__i16_product p = {.c_pitch = n_v,
+                                .keep = x->keep,
+                                .x = x16->w,
+                                .x_pitch = KL__I16_BLOCK,
+                                .x_scale = x16->w_scale,
+                                .n_pair = (n + 1) / 2,
+                                .m = m};
+    for (int64_t j = 0; j < n_v; j += KL__PANEL) {
+        p.c = acc + j;
+        p.n = smaller(n_v - j, KL__PANEL);
+        p.panel = block->v ? block->v + j * KL__I16_BLOCK : x16->woven;
+        if (!block->v)
+            b->k->i16_weave(x16->woven, block->k.row + j, block->k.n, p.n);
+        kl__i16_multiply(b->k, &p);
+    }
 }
 
 /* Scores, online softmax and weighted values of the m rows from `blind` on. */
@@ -80,35 +152,14 @@ static void attend_integers(const struct kl__flash_block *b, struct kl__flash_sc
                             int64_t first, int64_t n, int64_t blind, int64_t m)
 {
     const struct kl__kernels *k = b->k;
-    const struct kl__flash_integers *x16 = &x->x16;
-    int64_t n_k = kl__i16_even(b->kv->n_k), n_v = b->kv->n_v;
     struct kl__i16_block block = read_block(b, x, first, n);
-    kl__i16_multiply(k, &(struct kl__i16_product){.c = x->scores,
-                                                  .c_pitch = KL__ATTENTION_BLOCK,
-                                                  .x = x16->q + blind * n_k,
-                                                  .x_pitch = n_k,
-                                                  .x_scale = x16->q_scale + blind,
-                                                  .panel = block.k,
-                                                  .panel_numbers = n_k * KL__PANEL,
-                                                  .panel_scale = block.k_scale,
-                                                  .n_pair = n_k / 2,
-                                                  .m = m,
-                                                  .n = n});
-    k->attention_softmax(x->scores, part->max + blind, part->sum + blind, x->keep, x->to + blind, b->scale, m);
+    score_integers(b, x, &block, n);
+    float *scores = x->scores + blind * KL__ATTENTION_BLOCK;
+    k->attention_softmax(scores, part->max + blind, part->sum + blind, x->keep, x->to + blind, b->scale, m);
     for (int64_t r = 0; r < m; r++)
-        k->i16_weights(x16->w + r * KL__I16_BLOCK, &x16->w_scale[r], x->scores + r * KL__ATTENTION_BLOCK,
+        k->i16_weights(x->x16.w + r * KL__I16_BLOCK, &x->x16.w_scale[r], scores + r * KL__ATTENTION_BLOCK,
                        block.v_scale, x->to[blind + r]);
-    kl__i16_multiply(k, &(struct kl__i16_product){.c = part->acc + blind * n_v,
-                                                  .c_pitch = n_v,
-                                                  .keep = x->keep,
-                                                  .x = x16->w,
-                                                  .x_pitch = KL__I16_BLOCK,
-                                                  .x_scale = x16->w_scale,
-                                                  .panel = block.v,
-                                                  .panel_numbers = KL__I16_BLOCK * KL__PANEL,
-                                                  .n_pair = (n + 1) / 2,
-                                                  .m = m,
-                                                  .n = n_v});
+    mix_integers(b, x, part->acc + blind * b->kv->n_v, &block, n, m);
 }
 
 /* --------------------------------------------------------------------------------------------------------- blocks -- */

@@ -15,7 +15,6 @@
 
 #include "base/memory.h"
 #include "cpu/kv_rows.h"
-#include "cpu/sixteen.h"
 #include "tensor/tensor.h"
 
 enum { KL__FLASH_ROWS = 64, KL__FLASH_LEVELS = 3, KL__FLASH_SPAN_0 = 1024, KL__FLASH_SPAN_1 = 8192 };
@@ -57,10 +56,13 @@ struct kl__flash_block {
 
 /** Operands as 16-bit integers; empty where the cache is not worked on in this way. */
 struct kl__flash_integers {
-    int16_t *q, *w;             /* [n_row][even n_k], [n_row][KL__I16_BLOCK] */
-    float *q_scale, *w_scale;   /* [n_row] */
-    struct kl__i16_rows rows;   /* of the cache */
-    struct kl__i16_block block; /* made of them */
+    int16_t *q, *panel;   /* [n_row][even n_k], and the same as panels */
+    int16_t *w;           /* [n_row][KL__I16_BLOCK]: weights */
+    float *q_scale, *w_scale; /* [n_row] */
+    float *turned;        /* [KL__I16_BLOCK][KL__FLASH_ROWS]: scores, positions outermost */
+    int16_t *keys;        /* a block's keys as panels, for few rows */
+    int16_t *woven;       /* one panel of values */
+    struct kl__i16_rows rows; /* of the cache */
 };
 
 /** One thread's memory. */

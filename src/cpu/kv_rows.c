@@ -72,3 +72,19 @@ const float *kl__kv_row(const struct kl__kernels *k, const struct kl__kv *kv, in
     read_row(k, kv->dtype, scratch, from, kv->n_k);
     return scratch;
 }
+
+void kl__kv_integers(const struct kl__kernels *k, const struct kl__kv *kv, struct kl__i16_rows *rows, int64_t first,
+                     int64_t n, float *scratch)
+{
+    struct matrix keys = {kv->k, kv->k_row, kv->k_page, kv->n_k};
+    for (int64_t j = 0; j < n; j++) {
+        int16_t *to = rows->row + j * rows->n;
+        const char *from = row_of(kv, keys, first + j);
+        if (kv->dtype == KL_BF16)
+            k->i16_row_bf16(to, &rows->scale[j], (const uint16_t *)(const void *)from, kv->n_k, rows->n);
+        else
+            k->i16_row(to, &rows->scale[j], kl__kv_row(k, kv, first + j, scratch), kv->n_k, rows->n);
+    }
+    if (n < KL__I16_BLOCK)
+        kl__i16_clear_rows(rows, n);
+}

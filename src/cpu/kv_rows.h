@@ -3,7 +3,7 @@
 #ifndef KL_CPU_KV_ROWS_H
 #define KL_CPU_KV_ROWS_H
 
-#include "cpu/kernels/kernels.h"
+#include "cpu/sixteen.h"
 #include "klinear/kl_ops.h"
 
 /** Whether products with a cache run on 16-bit integers (cpu/sixteen.h). */
@@ -40,6 +40,10 @@ struct kl__kv_block {
 struct kl__kv_block kl__kv_read(const struct kl__kernels *k, const struct kl__kv *kv, int64_t first, int64_t n,
                                 float *scratch);
 
+/** Positions first .. first + n - 1, n <= KL__I16_BLOCK, as integers of all their n_k numbers, and zeros after them.
+ *  `scratch` [n_k]. */
+void kl__kv_integers(const struct kl__kernels *k, const struct kl__kv *kv, struct kl__i16_rows *rows, int64_t first,
+                     int64_t n, float *scratch);
 /** Row `position` as f32: where it lies, or in `scratch` [n_k]. */
 const float *kl__kv_row(const struct kl__kernels *k, const struct kl__kv *kv, int64_t position, float *scratch);
 

@@ -85,7 +85,6 @@ void kl__latent_carve(struct kl__latent_scratch *s, struct kl__carver *c, const 
     if (x->packed) {
         s->latent = kl__carve(c, row, sizeof(float));
         kl__i16_carve_rows(&s->rows, c, x->n_latent);
-        kl__i16_carve_rows(&s->k_rows, c, kl__latent_key(x));
         kl__i16_carve_rows(&s->v_rows, c, x->n_v);
         s->k = kl__carve(c, KL__I16_BLOCK * (size_t)kl__latent_key(x), sizeof(float));
         s->v = kl__carve(c, KL__I16_BLOCK * (size_t)x->n_v, sizeof(float));
@@ -161,20 +160,20 @@ static void expand_integers(const struct kl__latent *x, const struct kl__slab *s
     }
     project_integers(x, scratch->k, n_k, &scratch->rows, n, w.expand, w.expand_scale, x->n_nope);
     project_integers(x, scratch->v, x->n_v, &scratch->rows, n, w.value, w.value_scale, x->n_v);
-    for (int64_t r = 0; r < n; r++) {
-        struct kl__i16_rows *k = &scratch->k_rows, *v = &scratch->v_rows;
-        x->k->i16_row(k->row + r * k->n, &k->scale[r], scratch->k + r * n_k, n_k, k->n);
-        x->k->i16_row(v->row + r * v->n, &v->scale[r], scratch->v + r * x->n_v, x->n_v, v->n);
-    }
-    if (n < KL__I16_BLOCK) {
-        kl__i16_clear_rows(&scratch->k_rows, n);
-        kl__i16_clear_rows(&scratch->v_rows, n);
-    }
+    struct kl__i16_rows *v = &scratch->v_rows;
     struct kl__i16_block to;
     kl__i16_carve_block(&to, &(struct kl__carver){.base = s->block + (i * per_head + block) * s->block_bytes}, n_k,
                         x->n_v);
-    kl__i16_put_keys(x->k, &to, &scratch->k_rows, n_k);
-    kl__i16_put_values(x->k, &to, &scratch->v_rows, x->n_v);
+    for (int64_t r = 0; r < n; r++) {
+        x->k->i16_row(to.k.row + r * to.k.n, &to.k.scale[r], scratch->k + r * n_k, n_k, to.k.n);
+        x->k->i16_row(v->row + r * v->n, &v->scale[r], scratch->v + r * x->n_v, x->n_v, v->n);
+    }
+    if (n < KL__I16_BLOCK) {
+        kl__i16_clear_rows(&to.k, n);
+        kl__i16_clear_rows(v, n);
+    }
+    x->k->i16_weave(to.v, v->row, v->n, x->n_v);
+    memcpy(to.v_scale, v->scale, KL__I16_BLOCK * sizeof *v->scale);
 }
 
 void kl__slab_expand(const struct kl__latent *x, const struct kl__slab *s, int64_t i, int64_t block,

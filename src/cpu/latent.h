@@ -44,7 +44,7 @@ struct kl__latent_scratch {
     float *weight; /* [KL__LATENT_ROWS][n_latent]; not when packed */
     /* Packed only. */
     struct kl__i16_rows rows;          /* latents, */
-    struct kl__i16_rows k_rows, v_rows; /* expanded keys and values, */
+    struct kl__i16_rows v_rows; /* expanded values, */
     float *k, *v; /* [KL__I16_BLOCK][n_nope + n_rope], [KL__I16_BLOCK][n_v]: the same in f32 */
 };
 void kl__latent_carve(struct kl__latent_scratch *scratch, struct kl__carver *c, const struct kl__latent *x);

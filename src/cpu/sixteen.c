@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-enum { PAIRS = KL__I16_BLOCK / 2, HALVES = KL__I16_BLOCK / KL__PANEL };
-
 /* Numbers of a panel whose rows (or columns) have n. */
 static int64_t panel_numbers(int64_t n)
 {
@@ -11,14 +9,6 @@ static int64_t panel_numbers(int64_t n)
 }
 
 /* --------------------------------------------------------------------------------------------------------- blocks -- */
-
-void kl__i16_carve_block(struct kl__i16_block *b, struct kl__carver *c, int64_t n_k, int64_t n_v)
-{
-    b->k = kl__carve(c, HALVES * (size_t)panel_numbers(n_k), sizeof *b->k);
-    b->v = kl__carve(c, (size_t)(kl__i16_panels(n_v) * panel_numbers(KL__I16_BLOCK)), sizeof *b->v);
-    b->k_scale = kl__carve(c, KL__I16_BLOCK, sizeof(float));
-    b->v_scale = kl__carve(c, KL__I16_BLOCK, sizeof(float));
-}
 
 void kl__i16_carve_rows(struct kl__i16_rows *r, struct kl__carver *c, int64_t n)
 {
@@ -33,19 +23,11 @@ void kl__i16_clear_rows(struct kl__i16_rows *r, int64_t first)
     memset(r->scale + first, 0, (size_t)(KL__I16_BLOCK - first) * sizeof *r->scale);
 }
 
-void kl__i16_put_keys(const struct kl__kernels *k, struct kl__i16_block *b, const struct kl__i16_rows *r, int64_t n_k)
+void kl__i16_carve_block(struct kl__i16_block *b, struct kl__carver *c, int64_t n_k, int64_t n_v)
 {
-    for (int i = 0; i < HALVES; i++)
-        k->bf16_panel((uint16_t *)b->k + i * panel_numbers(n_k), r->row + i * KL__PANEL * r->n,
-                      r->n * (int64_t)sizeof *r->row, kl__i16_even(n_k), NULL);
-    memcpy(b->k_scale, r->scale, KL__I16_BLOCK * sizeof *r->scale);
-}
-
-void kl__i16_put_values(const struct kl__kernels *k, struct kl__i16_block *b, const struct kl__i16_rows *r,
-                        int64_t n_v)
-{
-    k->i16_weave(b->v, r->row, r->n, n_v);
-    memcpy(b->v_scale, r->scale, KL__I16_BLOCK * sizeof *r->scale);
+    kl__i16_carve_rows(&b->k, c, n_k);
+    b->v = kl__carve(c, (size_t)(kl__i16_panels(n_v) * panel_numbers(KL__I16_BLOCK)), sizeof *b->v);
+    b->v_scale = kl__carve(c, KL__I16_BLOCK, sizeof(float));
 }
 
 /* -------------------------------------------------------------------------------------------------------- product -- */

@@ -1,7 +1,8 @@
 /** Attention on 16-bit integers (kernels/slots_i16.h): blocks of KL__I16_BLOCK positions of a cache as rows of integers,
  *  packed the way products want them; and the weights between latents and heads, packed once.
  *
- *      scores   q . k        panels of 32 positions, pairs of columns
+ *      scores   k . q        rows of keys by panels of 32 queries, or the other way round where there are few queries:
+ *                            an integer is the same either way
  *      output   weights . v  panels of 32 columns, pairs of positions
  *
  *  An integer row is off by about 1e-4 of its own size, as f16 would be. */
@@ -23,16 +24,7 @@ static inline int64_t kl__i16_panels(int64_t n)
     return (n + KL__PANEL - 1) / KL__PANEL;
 }
 
-/** A block of positions.  Where there are fewer than KL__I16_BLOCK the others are zeros. */
-struct kl__i16_block {
-    int16_t *k;      /* [2 panels][even n_k / 2][32][2] */
-    int16_t *v;      /* [panels of n_v][KL__I16_BLOCK / 2][32][2] */
-    float *k_scale;  /* [KL__I16_BLOCK] */
-    float *v_scale;
-};
-void kl__i16_carve_block(struct kl__i16_block *b, struct kl__carver *c, int64_t n_k, int64_t n_v);
-
-/** Rows on their way into a block. */
+/** Rows of KL__I16_BLOCK positions, those that are not there zeros. */
 struct kl__i16_rows {
     int16_t *row; /* [KL__I16_BLOCK][n], n even */
     float *scale; /* [KL__I16_BLOCK] */
@@ -42,10 +34,13 @@ void kl__i16_carve_rows(struct kl__i16_rows *r, struct kl__carver *c, int64_t n)
 /** Rows first .. KL__I16_BLOCK - 1 become zeros. */
 void kl__i16_clear_rows(struct kl__i16_rows *r, int64_t first);
 
-/** Of all rows the first n_k (n_v) numbers, as keys (as values).  n_k as in kl__i16_carve_block. */
-void kl__i16_put_keys(const struct kl__kernels *k, struct kl__i16_block *b, const struct kl__i16_rows *r, int64_t n_k);
-void kl__i16_put_values(const struct kl__kernels *k, struct kl__i16_block *b, const struct kl__i16_rows *r,
-                        int64_t n_v);
+/** Keys of a block of positions, and values as products want them. */
+struct kl__i16_block {
+    struct kl__i16_rows k;
+    int16_t *v; /* [panels of n_v][KL__I16_BLOCK / 2][32][2]; NULL: woven of the keys' first columns when needed */
+    float *v_scale; /* [KL__I16_BLOCK] */
+};
+void kl__i16_carve_block(struct kl__i16_block *b, struct kl__carver *c, int64_t n_k, int64_t n_v);
 
 /** c[i][j] = x_i . row j of the panels, for i < m and j < n: x [m][2 n_pair] with scales, panels with scales (NULL:
  *  ones); `keep` [m] or NULL as in slots_i16.h. */

@@ -20,6 +20,13 @@ enum {
  *  than 1e-30 counts as zero, scale 0.  Where that sum is not finite, scale is NaN and q 0. */
 typedef void kl__i16_row_fn(int16_t *q, float *scale, const float *x, int64_t n, int64_t n_q);
 
+/** The same of bf16, with the bits of their f32. */
+typedef void kl__i16_row_bf16_fn(int16_t *q, float *scale, const uint16_t *x, int64_t n, int64_t n_q);
+
+/** to[j][i] = from[i][j] for i < KL__I16_BLOCK and j < n, a multiple of 16 up to KL__I16_BLOCK; rows of both are
+ *  KL__I16_BLOCK numbers apart. */
+typedef void kl__i16_turn_fn(float *to, const float *from, int64_t n);
+
 /** The weights of a block of positions, whose values are integers with scales of their own:
  *      w_j = s_j value_scale_j for j < to, 0 beyond;   scale = sum_j w_j / 32000;   q_j = w_j / scale, rounded
  *  so that no sum of q_j times values leaves 32 bits.  s, value_scale, q [KL__I16_BLOCK]; s and value_scale >= 0.

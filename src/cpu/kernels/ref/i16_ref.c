@@ -1,3 +1,4 @@
+#include "base/half.h"
 #include "cpu/kernels/kernels.h"
 
 #include <math.h>
@@ -20,16 +21,43 @@ static void round_row(int16_t *q, const float *x, int64_t n, float inverse)
         q[i] = (int16_t)rintf(x[i] * inverse);
 }
 
+/* How a row is scaled; 0: not at all. */
+static float begin_row(float *scale, const float lane[LANES])
+{
+    float copy[LANES];
+    memcpy(copy, lane, sizeof copy);
+    float square = sum_lanes(copy), norm = sqrtf(square);
+    *scale = square < 1e-30f ? 0 : isfinite(square) ? norm / KL__I16_NORM : NAN;
+    return *scale > 0 ? KL__I16_NORM / norm : 0;
+}
+
 void kl__i16_row_ref(int16_t *q, float *scale, const float *x, int64_t n, int64_t n_q)
 {
     float lane[LANES] = {0};
     for (int64_t i = 0; i < n; i++)
         lane[i % LANES] = fmaf(x[i], x[i], lane[i % LANES]);
-    float square = sum_lanes(lane), norm = sqrtf(square);
+    float inverse = begin_row(scale, lane);
     memset(q, 0, (size_t)n_q * sizeof *q);
-    *scale = square < 1e-30f ? 0 : isfinite(square) ? norm / KL__I16_NORM : NAN;
-    if (*scale > 0)
-        round_row(q, x, n, KL__I16_NORM / norm);
+    if (inverse > 0)
+        round_row(q, x, n, inverse);
+}
+
+void kl__i16_row_bf16_ref(int16_t *q, float *scale, const uint16_t *x, int64_t n, int64_t n_q)
+{
+    float lane[LANES] = {0};
+    for (int64_t i = 0; i < n; i++)
+        lane[i % LANES] = fmaf(kl__f32_of_bf16(x[i]), kl__f32_of_bf16(x[i]), lane[i % LANES]);
+    float inverse = begin_row(scale, lane);
+    memset(q, 0, (size_t)n_q * sizeof *q);
+    for (int64_t i = 0; inverse > 0 && i < n; i++)
+        round_row(q + i, &(float){kl__f32_of_bf16(x[i])}, 1, inverse);
+}
+
+void kl__i16_turn_ref(float *to, const float *from, int64_t n)
+{
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t i = 0; i < KL__I16_BLOCK; i++)
+            to[j * KL__I16_BLOCK + i] = from[i * KL__I16_BLOCK + j];
 }
 
 void kl__i16_weights_ref(int16_t *q, float *scale, const float *s, const float *value_scale, int32_t to)

@@ -10,6 +10,16 @@ static inline float sum_lanes(const vf *x)
     return vsum(VECTORS == 4 ? (x[0] + x[2]) + (x[1] + x[3]) : x[0] + x[1]);
 }
 
+/* a a + c, rounded once wherever it stands. */
+static inline vf add_square(vf a, vf c)
+{
+#if KL_LANES == 16
+    return _mm512_fmadd_ps(a, a, c);
+#else
+    return _mm256_fmadd_ps(a, a, c);
+#endif
+}
+
 static inline void put(int16_t *to, vf x)
 {
 #if KL_LANES == 16
@@ -26,6 +36,14 @@ static inline vf part_of(const float *x, int64_t n)
     return n >= KL_LANES ? vload(x) : n <= 0 ? vset(0) : vload_part(x, n);
 }
 
+/* What numbers are multiplied by to become integers; 0: they become zeros. */
+static inline float begin_row(float *scale, float square)
+{
+    float norm = sqrtf(square);
+    *scale = square < 1e-30f ? 0 : square < INFINITY ? norm / KL__I16_NORM : NAN;
+    return *scale > 0 ? KL__I16_NORM / norm : 0;
+}
+
 void KL_VARIANT(i16_row)(int16_t *q, float *scale, const float *x, int64_t n, int64_t n_q)
 {
     vf sum[4] = {vset(0), vset(0), vset(0), vset(0)};
@@ -33,19 +51,17 @@ void KL_VARIANT(i16_row)(int16_t *q, float *scale, const float *x, int64_t n, in
     for (; i + STEP <= n; i += STEP)
         for (int v = 0; v < VECTORS; v++) {
             vf y = vload(x + i + v * KL_LANES);
-            sum[v] += y * y;
+            sum[v] = add_square(y, sum[v]);
         }
     for (int v = 0; i < n && v < VECTORS; v++) {
         vf y = part_of(x + i + v * KL_LANES, n - i - v * KL_LANES);
-        sum[v] += y * y;
+        sum[v] = add_square(y, sum[v]);
     }
-    float square = sum_lanes(sum), norm = sqrtf(square);
-    *scale = square < 1e-30f ? 0 : square < INFINITY ? norm / KL__I16_NORM : NAN;
-    if (!(*scale > 0)) {
+    float inverse = begin_row(scale, sum_lanes(sum));
+    if (!(inverse > 0)) {
         __builtin_memset(q, 0, (size_t)n_q * sizeof *q);
         return;
     }
-    float inverse = KL__I16_NORM / norm;
     for (i = 0; i + KL_LANES <= n; i += KL_LANES)
         put(q + i, vload(x + i) * inverse);
     if (i < n_q) {
@@ -54,6 +70,63 @@ void KL_VARIANT(i16_row)(int16_t *q, float *scale, const float *x, int64_t n, in
             __builtin_memcpy(q + i, rest, (size_t)(n_q - i < KL_LANES ? n_q - i : KL_LANES) * sizeof *q);
             __builtin_memset(rest, 0, sizeof rest);
         }
+    }
+}
+
+/* Two numbers of bf16 in each lane: the even ones in the low halves. */
+static inline vu pairs_of(const uint16_t *x, int64_t n)
+{
+    vu pair = {0};
+    if (n >= 2 * KL_LANES)
+        __builtin_memcpy(&pair, x, sizeof pair);
+    else if (n > 0)
+        __builtin_memcpy(&pair, x, (size_t)n * sizeof *x);
+    return pair;
+}
+
+static inline vf even_of(vu pair)
+{
+    return (vf)(pair << 16);
+}
+
+static inline vf odd_of(vu pair)
+{
+    return (vf)(pair & 0xffff0000);
+}
+
+static inline vi whole(vf x)
+{
+#if KL_LANES == 16
+    return (vi)_mm512_cvtps_epi32(x);
+#else
+    return (vi)_mm256_cvtps_epi32(x);
+#endif
+}
+
+/* Even and odd numbers apart: their two sums are what the 32 lanes of i16_row come to before the last addition. */
+void KL_VARIANT(i16_row_bf16)(int16_t *q, float *scale, const uint16_t *x, int64_t n, int64_t n_q)
+{
+    enum { HALF = VECTORS / 2 };
+    vf even[2] = {vset(0), vset(0)}, odd[2] = {vset(0), vset(0)};
+    for (int64_t i = 0; i < n; i += STEP)
+        for (int v = 0; v < HALF; v++) {
+            vu pair = pairs_of(x + i + v * 2 * KL_LANES, n - i - v * 2 * KL_LANES);
+            even[v] = add_square(even_of(pair), even[v]);
+            odd[v] = add_square(odd_of(pair), odd[v]);
+        }
+    float square = HALF == 2 ? vsum(even[0] + even[1]) + vsum(odd[0] + odd[1]) : vsum(even[0]) + vsum(odd[0]);
+    float inverse = begin_row(scale, square);
+    if (!(inverse > 0)) {
+        __builtin_memset(q, 0, (size_t)n_q * sizeof *q);
+        return;
+    }
+    for (int64_t i = 0; i < n_q; i += 2 * KL_LANES) {
+        vu pair = pairs_of(x + i, n - i);
+        vu y = ((vu)whole(even_of(pair) * inverse) & 0xffff) | (vu)whole(odd_of(pair) * inverse) << 16;
+        if (n_q - i >= 2 * KL_LANES)
+            __builtin_memcpy(q + i, &y, sizeof y);
+        else
+            __builtin_memcpy(q + i, &y, (size_t)(n_q - i) * sizeof *q);
     }
 }
 
