@@ -1,5 +1,5 @@
-/** Attention on 16-bit integers (kernels/slots_i16.h): blocks of KL__I16_BLOCK positions of a cache as rows of integers,
- *  packed the way products want them; and the weights between latents and heads, packed once.
+/** Attention on 16-bit integers (kernels/slots_i16.h): blocks of KL__I16_BLOCK positions of a cache as rows of
+ *  integers, and values the way products want them; and the weights between latents and heads, packed once.
  *
  *      scores   k . q        rows of keys by panels of 32 queries, or the other way round where there are few queries:
  *                            an integer is the same either way
@@ -69,8 +69,8 @@ struct kl__i16_weights {
 };
 void kl__i16_carve_weights(struct kl__i16_weights *w, struct kl__carver *c, int64_t n_nope, int64_t n_v,
                            int64_t n_latent);
-/** `panels` from a matrix [n_row][n_column] of f32: panels of rows and pairs of columns, or with `turn` the other way
- *  round.  `line` has room for the numbers of a pair's side, `integers` for 32 times as many. */
+/** `panels` from a matrix [n_row][n_column] of f32: panels of rows and pairs of columns, or with `turn` the other
+ *  way round.  `line` has room for the numbers of a pair's side, `integers` for 32 times as many. */
 void kl__i16_pack(const struct kl__kernels *k, int16_t *panels, float *scale, const float *matrix, int64_t n_row,
                   int64_t n_column, bool turn, float *line, int16_t *integers);
 

@@ -44,7 +44,8 @@ static kl_status check_paging(const struct kl__cache_call *c, kl_error *err)
         return kl__fail(err, KL_ERR_ARGUMENT, "%s: paging.pages_per_seq is %lld, expected a count", c->op,
                         (long long)p->pages_per_seq);
     if (p->tables && p->tables[0] != p->table)
-        return kl__fail(err, KL_ERR_ARGUMENT, "%s: paging.table is not paging.tables[0], expected the same list", c->op);
+        return kl__fail(err, KL_ERR_ARGUMENT, "%s: paging.table is not paging.tables[0], expected the same list",
+                        c->op);
     const int64_t *cu = c->cu_k ? c->cu_k : c->cu_q;
     for (int64_t n = 0; n < n_seq; n++) {
         int64_t n_key = kl__seq_start(cu, n + 1, c->n_token) - kl__seq_start(cu, n, c->n_token);
