@@ -266,9 +266,9 @@ typedef enum kl_mla_form {
  *            expanded: 2 (DN + DR + DV) flops, and 2 R (DN + DV) per row and head.
  *  Memory    absorbed: queries of 128 tokens in the space of the latents; expanded: keys and values of 8192 rows of one
  *            head, or of more heads within 8 MiB.
- *  Packed    with `packed` weights products run on 16-bit integers, rows of which have a scale of their own, and sums are
- *            exact until they become f32: o is off by about 1e-4 of its size, as with operands of f16, and the work is
- *            done two to four times as fast.  Bits then differ from those without, and are the same on every machine
+ *  Packed    with `packed` weights products run on 16-bit integers, rows of which have a scale of their own, and sums
+ *            are exact until they become f32: o is off by about 1e-4 of its size, as with operands of f16, and the work
+ *            is done two to four times as fast.  Bits then differ from those without, and are the same on every machine
  *            but for exponentials.  The backward ignores it.
  *  Blocks    a cache of q8_0 gives the bits of an f32 cache that holds the decoded numbers; the backward takes none.
  *  Masking, sequences, paging and errors as kl_attention.

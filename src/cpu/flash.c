@@ -54,7 +54,7 @@ void kl__flash_carve(struct kl__flash_scratch *scratch, struct kl__carver *c, in
         kl__flash_carve_part(&scratch->part[level], c, n_row, n_v);
 }
 
-/* ------------------------------------------------------------------------------------------------------- integers -- */
+/* ------------------------------------------------------------------------------------------------------ integers -- */
 
 /* From so many rows on, keys meet panels of queries; fewer meet panels of keys. */
 enum { ROWS_OF_A_PANEL = 16 };
@@ -162,7 +162,7 @@ static void attend_integers(const struct kl__flash_block *b, struct kl__flash_sc
     mix_integers(b, x, part->acc + blind * b->kv->n_v, &block, n, m);
 }
 
-/* --------------------------------------------------------------------------------------------------------- blocks -- */
+/* -------------------------------------------------------------------------------------------------------- blocks -- */
 
 /* One block of the cache: scores, online softmax, weighted values.  The rows that see nothing of it come first, and
  * are left out. */

@@ -8,7 +8,7 @@ static int64_t panel_numbers(int64_t n)
     return kl__i16_even(n) * KL__PANEL;
 }
 
-/* --------------------------------------------------------------------------------------------------------- blocks -- */
+/* -------------------------------------------------------------------------------------------------------- blocks -- */
 
 void kl__i16_carve_rows(struct kl__i16_rows *r, struct kl__carver *c, int64_t n)
 {
@@ -30,7 +30,7 @@ void kl__i16_carve_block(struct kl__i16_block *b, struct kl__carver *c, int64_t 
     b->v_scale = kl__carve(c, KL__I16_BLOCK, sizeof(float));
 }
 
-/* -------------------------------------------------------------------------------------------------------- product -- */
+/* ------------------------------------------------------------------------------------------------------- product -- */
 
 /* A few rows at a time, all nearly alike, while a panel stays in the first-level cache. */
 void kl__i16_multiply(const struct kl__kernels *k, const struct kl__i16_product *p)
@@ -47,7 +47,7 @@ void kl__i16_multiply(const struct kl__kernels *k, const struct kl__i16_product 
     }
 }
 
-/* -------------------------------------------------------------------------------------------------------- weights -- */
+/* ------------------------------------------------------------------------------------------------------- weights -- */
 
 static int16_t *carve_panels(struct kl__carver *c, int64_t n, int64_t n_pair_numbers)
 {

@@ -58,7 +58,7 @@ struct kl__i16_product {
 };
 void kl__i16_multiply(const struct kl__kernels *k, const struct kl__i16_product *p);
 
-/* -------------------------------------------------------------------- weights between latents and heads, one head -- */
+/* ------------------------------------------------------------------- weights between latents and heads, one head -- */
 
 /** What products with one head's weights read.  n_nope rows of w_uk, n_v rows of w_uv, of n_latent columns. */
 struct kl__i16_weights {

@@ -1,10 +1,10 @@
 /** Contracts of the leaf loops of attention on 16-bit integers (cpu/sixteen.h): rows of f32 become integers with a
  *  scale of their own, products are exact sums of 32 bits, and a sum becomes f32 once.
  *
- *  A row x is written as scale q with scale = |x| / 32000 (Euclidean): by Cauchy and Schwarz no part of a sum of products
- *  of two rows leaves 32 bits, however long they are, and a row of n numbers is off by 1e-5 sqrt(n) of its own root mean
- *  square, which for n = 576 is what f16 loses.  Panels are those of slots_weight.h: p [pairs][32][2], made of rows of
- *  integers by bf16_panel.  Every slot gives the same bits everywhere. */
+ *  A row x is written as scale q with scale = |x| / 32000 (Euclidean): by Cauchy and Schwarz no part of a sum of
+ *  products of two rows leaves 32 bits, however long they are, and a row of n numbers is off by 1e-5 sqrt(n) of its own
+ *  root mean square, which for n = 576 is what f16 loses.  Panels are those of slots_weight.h: p [pairs][32][2], made
+ *  of rows of integers by bf16_panel.  Every slot gives the same bits everywhere. */
 #ifndef KL_CPU_SLOTS_I16_H
 #define KL_CPU_SLOTS_I16_H
 
