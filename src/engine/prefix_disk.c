@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "engine/prefix_disk.h"
 
+#include "base/build.h"
 #include "base/error.h"
 #include "base/hash.h"
 
@@ -119,21 +120,21 @@ static void keep_budget(struct kl__disk *d)
 
 /* ------------------------------------------------------------------------------------------------------- opening -- */
 
-/* All that decides about bits, besides tokens. */
-static bool identify(struct kl__disk *d)
+bool kl__prefix_identity(uint8_t identity[16], const kl_engine *e)
 {
-    const kl_engine *e = d->engine;
     struct kl__hash *h = kl__hash_open();
     if (!h)
         return false;
-    uint8_t fingerprint[16];
+    uint8_t fingerprint[16], build[16];
     char rest[160];
     kl_model_fingerprint(e->model, fingerprint);
+    kl__build_id(build);
     int n = snprintf(rest, sizeof rest, "%s %s %d %d %d", kl_version(), kl_backend_isa(e->model->net.be),
                      (int)e->cache_type, (int)e->model->net.top.w[0].exact, (int)e->model->net.c.router_weight_biased);
     kl__hash_add(h, fingerprint, sizeof fingerprint);
+    kl__hash_add(h, build, sizeof build);
     kl__hash_add(h, rest, (size_t)n);
-    kl__hash_value(h, d->identity);
+    kl__hash_value(h, identity);
     kl__hash_close(h);
     return true;
 }
@@ -168,7 +169,7 @@ kl_status kl__disk_open(struct kl__disk **disk, kl_engine *e, const char *folder
     d->folder = kl__alloc(e->alloc, strlen(folder) + 1);
     if (d->folder)
         memcpy(d->folder, folder, strlen(folder));
-    kl_status status = d->folder && identify(d) ? KL_OK : kl__fail(err, KL_ERR_MEMORY, "no memory for a prefix cache");
+    kl_status status = d->folder && kl__prefix_identity(d->identity, e) ? KL_OK : kl__fail(err, KL_ERR_MEMORY, "no memory for a prefix cache");
     if (status == KL_OK && mkdir(folder, 0700) != 0 && errno != EEXIST)
         status = kl__fail(err, KL_ERR_IO, "%.160s: %s", folder, strerror(errno));
     if (status == KL_OK)

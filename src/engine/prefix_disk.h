@@ -1,7 +1,7 @@
 /** Checkpoints of the prefix cache on disk: session files in a folder, named after what they hold.
  *
  *  A name has the number of tokens and a hash of everything that the bits depend on: tokens, space, model, cache type,
- *  arithmetic, version.  So a folder may be shared by servers, files of other models lie there unharmed, and to look
+ *  arithmetic, build.  So a folder may be shared by servers, files of other models lie there unharmed, and to look
  *  for a prompt is to hash it once and to ask at every block.  What a file says is checked again when it is read; one
  *  that cannot be read, or holds something else, is removed. */
 #ifndef KL_ENGINE_PREFIX_DISK_H
@@ -18,11 +18,15 @@ struct kl__saved {
 struct kl__disk {
     kl_engine *engine;
     char *folder;
-    uint8_t identity[16]; /* of model, arithmetic and version */
+    uint8_t identity[16]; /* kl__prefix_identity() */
     struct kl__saved *stored; /* [n] */
     int n, room;
     int64_t most_bytes, bytes, clock;
 };
+
+/** All that decides about bits, besides tokens: model, cache type, arithmetic, instruction set, and the build, because
+ *  another compiler may add in another order.  False: no memory. */
+bool kl__prefix_identity(uint8_t identity[16], const kl_engine *engine);
 
 /** Makes the folder where there is none, and looks what it holds.  Errors: KL_ERR_IO, KL_ERR_MEMORY. */
 kl_status kl__disk_open(struct kl__disk **disk, kl_engine *engine, const char *folder, int64_t most_bytes,

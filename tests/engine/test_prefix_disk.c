@@ -1,4 +1,5 @@
 /* The prefix cache's folder: what was read before a restart need not be read again, whatever became of the files. */
+#include "engine/session_file.h"
 #include "support/tiny.h"
 
 #include <dirent.h>
@@ -188,12 +189,71 @@ static void budgets(void **state)
     kt_free_all();
 }
 
+static void flip(const char *path, long at)
+{
+    FILE *f = fopen(path, "r+b");
+    fseek(f, at, at < 0 ? SEEK_END : SEEK_SET);
+    int c = fgetc(f);
+    fseek(f, at, at < 0 ? SEEK_END : SEEK_SET);
+    fputc(c ^ 1, f);
+    fclose(f);
+}
+
+/* The checksum becomes that of what the file holds now. */
+static void reseal(const char *path)
+{
+    FILE *f = fopen(path, "r+b");
+    fseek(f, 0, SEEK_END);
+    size_t bytes = (size_t)ftell(f);
+    void *data = kt_bytes(bytes);
+    rewind(f);
+    assert_int_equal(fread(data, 1, bytes, f), bytes);
+    kl__session_seal(data, bytes);
+    rewind(f);
+    assert_int_equal(fwrite(data, 1, bytes, f), bytes);
+    fclose(f);
+}
+
+static void files_of_the_callers(void **state)
+{
+    (void)state;
+    kt_rng r = {4};
+    kl_error err = {0};
+    int64_t length = -1;
+    char path[512];
+    snprintf(path, sizeof path, "%s", kt_path("own.state"));
+    struct bench b = open_bench(NULL, 0, KL_CACHE_BF16);
+    int32_t *token = kt_tokens(&r, MOST, b.cold.n_vocab);
+    KT_OK(kl_prefix_export(b.prefix, &length, 0, token, 500, path, KT_ERR));
+    assert_int_equal(length, 0); /* nothing was read */
+    assert_int_equal(access(path, F_OK), -1);
+    read_prompt(&b, 0, token, 500);
+    KT_OK(kl_prefix_export(b.prefix, &length, 0, token, 448, path, KT_ERR));
+    assert_int_equal(length, 448); /* the whole of what is asked for, too */
+    close_bench(&b);
+
+    b = open_bench(NULL, 0, KL_CACHE_BF16);
+    KT_OK(kl_prefix_import(b.prefix, &length, 7, path, KT_ERR));
+    assert_int_equal(length, 448);
+    assert_int_equal(read_prompt(&b, 0, token, 590).reused, 0); /* another space */
+    assert_int_equal(read_prompt(&b, 7, token, 590).reused, 448);
+    kl_prefix_clear(b.prefix);
+    flip(path, -1); /* of the build, with the checksum that belongs to it */
+    KT_ASSERT_FAILED(kl_prefix_import(b.prefix, NULL, 7, path, &err), KL_ERR_FORMAT, &err, "checksum");
+    reseal(path);
+    KT_ASSERT_FAILED(kl_prefix_import(b.prefix, NULL, 7, path, &err), KL_ERR_FORMAT, &err, "build");
+    assert_int_equal(read_prompt(&b, 7, token, 590).reused, 0);
+    close_bench(&b);
+    kt_free_all();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(restarts),
         cmocka_unit_test(damaged_files),
         cmocka_unit_test(budgets),
+        cmocka_unit_test(files_of_the_callers),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     static const char *const name[] = {"prefixes", "damaged", "budget"};

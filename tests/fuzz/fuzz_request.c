@@ -38,6 +38,8 @@ static void open_server(void)
                         &(kl_engine_options){.max_batch_tokens = 256, .max_batch_sequences = 4}, NULL));
     must(kl_tokenizer_open(&loaded.tokenizer, path, NULL, NULL));
     must(kl_scheduler_open(&server.scheduler, loaded.engine, NULL, NULL));
+    pthread_mutex_init(&server.sessions.lock, NULL);
+    ks_errands_open(&server.errands);
     server.n_stop = kl_tokenizer_stops(server.stop, loaded.tokenizer);
     unlink(path);
 }
@@ -57,7 +59,8 @@ static void check_answer(struct ks_exchange *x)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     static const char *const path[] = {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses",
-                                       "/v1/messages",         "/tokenize",       "/detokenize"};
+                                       "/v1/messages",         "/tokenize",       "/detokenize",
+                                       "/v1/sessions",         "/v1/sessions/a/fork"};
     if (bytes == 0)
         return 0;
     if (!server.scheduler)
@@ -70,10 +73,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     x->server = &server;
     x->references = 1;
     x->key = -1;
-    x->route = ks_route_of("POST", path[*data % 7], &x->argument, &known);
+    x->route = ks_route_of("POST", path[*data % 9], &x->argument, &known);
     x->anthropic = x->route->anthropic;
     ks_add(&x->body, data + 1, bytes - 1);
     x->route->answer(x);
+    ks_errands_run(&server.errands);
     for (int i = 0; i < 4; i++)
         kl_scheduler_step(server.scheduler, 0, NULL, NULL);
     kl_scheduler_cancel_all(server.scheduler);

@@ -345,13 +345,13 @@ def check_keys(program):
 
 
 def check_stopping(program):
-    with Server(program, "--queue", "1", "--sequences", "1", "--drain-seconds", "20") as s:
+    with Server(program, "--queue", "1", "--sequences", "1", "--drain-seconds", "90") as s:
         answers = []
 
         def ask(tokens):
             answers.append(s.ask("POST", CHAT, endless("Long", tokens)))
 
-        threads = [threading.Thread(target=ask, args=(n,)) for n in (3000, 5)]
+        threads = [threading.Thread(target=ask, args=(n,)) for n in (1500, 5)]
         threads[0].start()
         s.until_busy()
         threads[1].start()

@@ -160,6 +160,10 @@ static bool read_tools(struct ks_generation *g, const struct ks_fields *f, struc
     g->one_call = !parallel;
     if (none || !json_array_size(tools))
         return true;
+    if (g->session && g->session->n)
+        return ks_refuse(f->p, 400, "tools", NULL,
+                         "there are tools, and the session \"%s\" has begun: expected them in its first request",
+                         g->session->name);
     if (!ks_turns_tools(t, tools, f->p))
         return false;
     return !required || ks_force_call(g->x->server, forced, n_forced, name, f->p);
@@ -295,6 +299,7 @@ static const char *const known[] = {
     "reasoning_effort",
     "verbosity",
     "prediction",
+    "session",
     "cache_prompt",
     NULL,
 };
@@ -327,21 +332,19 @@ static bool read_settings(struct ks_generation *g, const struct ks_fields *f)
     return true;
 }
 
-static bool read_request(struct ks_generation *g, struct ks_turns *t, struct ks_problem *p)
+bool ks_turns_read(struct ks_generation *g, struct ks_turns *t, const struct ks_fields *f)
 {
-    struct ks_fields f = {g->body, "", p};
-    json_t *messages = ks_field(&f, "messages");
+    struct ks_problem *p = f->p;
+    json_t *messages = ks_field(f, "messages");
     int32_t *forced = NULL;
     int n_forced = 0, n_call = 0;
-    if (!read_settings(g, &f))
-        return false;
     if (!json_is_array(messages) || !json_array_size(messages))
         return ks_refuse(p, 400, "messages", NULL, "messages is %s, expected an array of at least one message",
                          json_is_array(messages) ? "empty" : ks_kind(messages));
     bool fine = ks_turns_open(t, json_array_size(messages), p);
     for (size_t i = 0; fine && i < json_array_size(messages); i++)
         fine = read_message(t, messages, i, &n_call, p);
-    fine = fine && read_tools(g, &f, t, &forced, &n_forced) && ks_turns_prompt(g, t, forced, n_forced, p);
+    fine = fine && read_tools(g, f, t, &forced, &n_forced) && ks_turns_prompt(g, t, forced, n_forced, p);
     free(forced);
     return fine;
 }
@@ -353,10 +356,13 @@ void ks_ep_chat(struct ks_exchange *x)
     struct ks_generation *g = ks_generation_open(x, &dialect, "chatcmpl-");
     if (!g)
         return;
-    bool fine = read_request(g, &t, &p);
+    struct ks_fields f = {g->body, "", &p};
+    bool fine = read_settings(g, &f) && ks_read_session(g, &f) && ks_turns_read(g, &t, &f);
     ks_turns_close(&t);
-    if (fine)
+    if (fine) {
         ks_generate(g);
-    else
-        ks_answer_problem(x, &p);
+        return;
+    }
+    ks_leave_session(g);
+    ks_answer_problem(x, &p);
 }

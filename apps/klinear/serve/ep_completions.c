@@ -119,7 +119,7 @@ static const struct ks_dialect dialect = {.begin = begin, .text = text, .end = e
 
 static const char *const known[] = {
     KS_SAMPLING_FIELDS, "prompt", "model", "max_tokens",   "logprobs", "echo",
-    "best_of",          "suffix", "user",  "cache_prompt", NULL,
+    "best_of",          "suffix", "user",  "cache_prompt", "session", NULL,
 };
 
 static bool read_settings(struct ks_generation *g, const struct ks_fields *f)
@@ -149,8 +149,10 @@ void ks_ep_completions(struct ks_exchange *x)
     if (!g)
         return;
     struct ks_fields f = {g->body, "", &p};
-    if (read_settings(g, &f) && ks_read_prompts(g, &f, "prompt"))
+    if (read_settings(g, &f) && ks_read_session(g, &f) && ks_read_prompts(g, &f, "prompt")) {
         ks_generate(g);
-    else
-        ks_answer_problem(x, &p);
+        return;
+    }
+    ks_leave_session(g);
+    ks_answer_problem(x, &p);
 }

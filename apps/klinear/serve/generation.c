@@ -22,6 +22,7 @@ static void close_choice(struct ks_choice *c)
     free(c->call);
     free(c->embedding);
     ks_free(&c->content);
+    ks_free(&c->ids);
     kl_stop_close(c->stop);
     json_decref(c->logprobs);
     json_decref(c->prompt_logprobs);
@@ -39,6 +40,7 @@ static void close_generation(void *generation)
     free(g->bias);
     free(g->own);
     kl_trace_close(g->trace);
+    ks_leave_session(g);
     json_decref(g->body);
     free(g);
 }
@@ -179,6 +181,20 @@ bool ks_add_prompt(struct ks_generation *g, int32_t *token, int64_t n, struct ks
     if (!more) {
         free(token);
         return ks_refuse(p, 503, NULL, NULL, "out of memory");
+    }
+    if (g->session && g->session->n) {
+        const struct ks_session *s = g->session;
+        int32_t *both = g->n_prompt ? NULL : realloc(token, (size_t)(s->n + n + 1) * sizeof *both);
+        if (!both) {
+            free(token);
+            return ks_refuse(p, g->n_prompt ? 400 : 503, "session", NULL,
+                             g->n_prompt ? "there are several prompts, expected one to go on with a session"
+                                         : "out of memory");
+        }
+        memmove(both + s->n, both, (size_t)n * sizeof *both);
+        memcpy(both, s->token, (size_t)s->n * sizeof *both);
+        token = both;
+        n += s->n;
     }
     g->prompt = more;
     g->prompt[g->n_prompt++] = (struct ks_prompt){.token = token, .n = n};

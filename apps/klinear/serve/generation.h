@@ -5,6 +5,7 @@
 
 #include "body.h"
 #include "exchange.h"
+#include "sessions.h"
 
 enum { KS_MOST_CHOICES = 64 };
 
@@ -30,6 +31,7 @@ struct ks_choice {
     kl_stop *stop;
     int stop_found; /* -1: none */
     struct ks_bytes content;
+    struct ks_bytes ids; /* i32 of the answer, where a session wants them */
     struct ks_call *call; /* [n_call]; the last one may be open */
     int n_call;
     bool faulty, ended;
@@ -70,6 +72,10 @@ struct ks_generation {
     int n_prompt, n;          /* choices for each prompt */
     struct ks_choice *choice; /* [n_prompt * n] */
     int n_ended;
+    struct ks_session *session; /* that is gone on with; NULL: none, or it was given back */
+    struct ks_session grown;    /* what it then was, but for its tokens */
+    bool made;                  /* the session is new, and goes if its beginning cannot be read */
+    bool without_opening;       /* the prompt does not open the assistant's turn */
     const int32_t *forced; /* [n_forced] the prompt's last tokens, which are the answer's first */
     int n_forced;
     bool traced, afresh;  /* somebody wants to see what the model does (traces.h); of all tokens */
@@ -98,6 +104,13 @@ bool ks_encode(const struct ks_server *s, int32_t **token, int64_t *n, kl_text t
 bool ks_read_prompts(struct ks_generation *g, const struct ks_fields *f, const char *name);
 /** Submits everything, or refuses.  Whatever happens, the exchange will have its answer. */
 void ks_generate(struct ks_generation *g);
+
+/** Takes the session that the field "session" names, if there is one.  False: refused in *p. */
+bool ks_read_session(struct ks_generation *g, const struct ks_fields *f);
+/** The session gets prompt and answer, and is free again. */
+void ks_grow_session(struct ks_generation *g);
+/** The session, if there is one, stays what it was, and is free again. */
+void ks_leave_session(struct ks_generation *g);
 
 /** {"token", "logprob", "bytes", "top_logprobs"} */
 json_t *ks_token_json(const struct ks_server *s, const kl_sampled *sampled, bool tops);

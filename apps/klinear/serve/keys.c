@@ -101,3 +101,11 @@ void ks_keys_free(struct ks_keys *keys)
     free(keys->key);
     *keys = (struct ks_keys){0};
 }
+
+uint64_t ks_key_number(const struct ks_keys *keys, int index)
+{
+    uint64_t number = 0;
+    if (index >= 0)
+        memcpy(&number, keys->key[index].digest, sizeof number);
+    return number;
+}

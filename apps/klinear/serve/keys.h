@@ -22,4 +22,7 @@ void ks_keys_free(struct ks_keys *keys);
 /** Index of the key that `given` is; -1: none.  Takes the same time whatever is given, but for its length. */
 int ks_key_find(const struct ks_keys *keys, const char *given);
 
+/** A number of the key with this index, the same after a restart whatever the order of the keys; 0 for index -1. */
+uint64_t ks_key_number(const struct ks_keys *keys, int index);
+
 #endif

@@ -91,6 +91,7 @@ static void *step(void *user)
     struct ks_server *s = user;
     while (!s->stopping) {
         bool busy;
+        ks_errands_run(&s->errands);
         if (kl_scheduler_step(s->scheduler, 0.5, &busy, NULL) != KL_OK)
             ks_log_event(s, "a step failed", NULL, 0);
         if (!busy && !s->stopping && kl_scheduler_jobs(s->scheduler, NULL, 0) == 0)
@@ -156,6 +157,8 @@ static kl_status run(struct ks_server *s, kl_error *err)
     kl_scheduler_wake(s->scheduler);
     pthread_join(s->stepper, NULL);
     ks_http_close(s);
+    ks_errands_run(&s->errands); /* those of clients that have left */
+    ks_sessions_save_all(s);
     for (double until = ka_seconds() + (double)s->o->drain_seconds; ka_seconds() < until && spill(s);)
         ;
     ks_log_event(s, "stopped", NULL, 0);
@@ -170,11 +173,16 @@ kl_status ks_serve(struct ka_loaded *l, const struct ks_options *o, kl_error *er
     signal(SIGPIPE, SIG_IGN);
     raise_descriptors(o);
     know_model(&s);
+    ks_errands_open(&s.errands);
     pthread_mutex_init(&s.lock, NULL);
     pthread_mutex_init(&s.keys_lock, NULL);
-    kl_status status = run(&s, err);
+    kl_status status = ks_sessions_open(&s, err);
+    if (status == KL_OK)
+        status = run(&s, err);
     kl_scheduler_close(s.scheduler);
     kl_prefix_close(s.prefix);
+    ks_errands_close(&s.errands);
+    ks_sessions_close(&s);
     ks_keys_free(&s.keys);
     pthread_mutex_destroy(&s.lock);
     pthread_mutex_destroy(&s.keys_lock);

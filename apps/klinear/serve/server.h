@@ -3,8 +3,10 @@
 #define KS_SERVER_H
 
 #include "../cli/loaded.h"
+#include "errands.h"
 #include "keys.h"
 #include "klinear/kl.h"
+#include "sessions.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -13,7 +15,7 @@ enum ks_log { KS_LOG_OFF, KS_LOG_REQUESTS, KS_LOG_PROMPTS };
 
 /** What a user says about serving. */
 struct ks_options {
-    const char *host, *keys, *cors, *name, *template, *folder;
+    const char *host, *keys, *cors, *name, *template, *folder, *sessions;
     int64_t port, context, log;
     int64_t batch, sequences, piece, queue, queue_user; /* of the scheduler; 0: defaults */
     int64_t cache, disk;                                /* bytes of the prefix cache; -1: none */
@@ -31,6 +33,8 @@ struct ks_server {
     kl_prefix *prefix;
     kl_scheduler *scheduler;
     struct ks_keys keys;
+    struct ks_sessions sessions;
+    struct ks_errands errands;
     pthread_mutex_t keys_lock; /* of the rate limit */
     char name[96];             /* of the model */
     kl_template rendering;

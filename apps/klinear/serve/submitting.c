@@ -45,9 +45,7 @@ static bool open_choices(struct ks_generation *g, struct ks_problem *p)
 static kl_request request_of(const struct ks_generation *g, struct ks_choice *c)
 {
     const struct ks_server *s = g->x->server;
-    uint64_t key = 0; /* the same after a restart, whatever the order of the keys */
-    if (g->x->key >= 0)
-        memcpy(&key, s->keys.key[g->x->key].digest, sizeof key);
+    uint64_t key = ks_key_number(&s->keys, g->x->key);
     int64_t room = s->context - c->prompt->n;
     return (kl_request){
         .token = c->prompt->token,
@@ -112,9 +110,25 @@ static bool submit_all(struct ks_generation *g, struct ks_problem *p)
     return true;
 }
 
+/* On the thread that steps: the session's state comes from disk first. */
+static void generate_warm(struct ks_exchange *x)
+{
+    struct ks_generation *g = x->generation;
+    int64_t length;
+    ks_session_warm(x->server, g->session, &length);
+    ks_generate(g);
+    pthread_mutex_lock(&x->lock);
+    bool gone = x->gone;
+    pthread_mutex_unlock(&x->lock);
+    if (gone && x->cancel)
+        x->cancel(x);
+}
+
 void ks_generate(struct ks_generation *g)
 {
     struct ks_problem p;
+    if (g->session && g->session->cold && ks_errand(g->x, generate_warm))
+        return;
     g->x->n_prompt = 0;
     for (int i = 0; i < g->n_prompt; i++)
         g->x->n_prompt += g->prompt[i].n;
@@ -122,5 +136,6 @@ void ks_generate(struct ks_generation *g)
         return;
     if (g->x->cancel)
         g->x->cancel(g->x);
+    ks_leave_session(g);
     ks_answer_problem(g->x, &p);
 }

@@ -163,6 +163,7 @@ static void refuse_all(struct ks_generation *g, const struct ks_choice *c)
     else
         ks_refuse(&p, c->report.error.status == KL_ERR_MEMORY ? 503 : 500, NULL, NULL, "%s", c->report.error.text);
     g->refused = true;
+    ks_leave_session(g);
     if (g->stream) {
         ks_stream_json(g->x, g->x->anthropic ? "error" : NULL, ks_problem_json(&p, g->x->anthropic));
         ks_stream_close(g->x);
@@ -179,6 +180,7 @@ static void finish(struct ks_generation *g)
         x->n_new += g->choice[i].report.n_new;
         x->n_cached += i % g->n ? 0 : g->choice[i].report.n_reused;
     }
+    ks_grow_session(g);
     if (g->stream) {
         g->dialect->finish(g);
         ks_stream_close(x);
@@ -233,8 +235,11 @@ bool ks_begin_choice(struct ks_choice *c)
 
 static bool take(struct ks_choice *c, const kl_job_event *event)
 {
-    if (event->kind == KL_JOB_TOKEN)
+    if (event->kind == KL_JOB_TOKEN) {
+        if (c->g->session && !ks_add(&c->ids, &event->sampled->id, sizeof event->sampled->id))
+            return false;
         return take_sampled(c, event->sampled);
+    }
     if (event->kind == KL_JOB_PROMPT_TOKEN)
         json_array_append_new(c->prompt_logprobs, ks_token_json(c->g->x->server, event->sampled, true));
     if (event->kind == KL_JOB_ENDS)

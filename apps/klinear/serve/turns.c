@@ -83,12 +83,22 @@ static void mark_turns(const struct ks_server *s, struct ks_prompt *prompt)
         prompt->mark[prompt->n_mark++] = last;
 }
 
+/* 1 when the session's last turn lacks its end, which the model was not given the room to write. */
+static int ends_open(const struct ks_generation *g)
+{
+    const struct ks_session *one = g->session;
+    const struct ks_server *s = g->x->server;
+    int32_t end = kl_tokenizer_special(s->l->tokenizer, "<|im_end|>");
+    return one && one->n && end >= 0 && one->token[one->n - 1] != end;
+}
+
 bool ks_turns_prompt(struct ks_generation *g, const struct ks_turns *t, const int32_t *forced, int n,
                      struct ks_problem *p)
 {
     const struct ks_server *s = g->x->server;
     kl_error err = {0};
-    kl_chat chat = {.message = t->message, .n_message = t->n, .tools = t->tools, .rendering = s->rendering};
+    kl_chat chat = {.message = t->message, .n_message = t->n, .tools = t->tools, .rendering = s->rendering,
+                    .without_opening = g->without_opening};
     kl_chat_prompt rendered = {0};
     if (!s->chats)
         return ks_refuse(p, 400, "messages", "no_chat_template", "%s", s->no_chat.text);
@@ -96,13 +106,17 @@ bool ks_turns_prompt(struct ks_generation *g, const struct ks_turns *t, const in
     if (status != KL_OK)
         return ks_refuse_error(p, "messages", status, &err);
     rendered.id_room = rendered.n_id;
-    rendered.ids = malloc((rendered.n_id + (size_t)n + 1) * sizeof *rendered.ids);
-    if (!rendered.ids)
+    int32_t *ids = malloc((rendered.n_id + (size_t)n + 2) * sizeof *ids);
+    if (!ids)
         return ks_refuse(p, 503, NULL, NULL, "out of memory");
+    int closes = ends_open(g);
+    if (closes)
+        ids[0] = kl_tokenizer_special(s->l->tokenizer, "<|im_end|>");
+    rendered.ids = ids + closes;
     kl_chat_render(&rendered, s->l->tokenizer, &chat, &err);
     if (n)
         memcpy(rendered.ids + rendered.n_id, forced, (size_t)n * sizeof *forced);
-    if (!ks_add_prompt(g, rendered.ids, (int64_t)rendered.n_id + n, p))
+    if (!ks_add_prompt(g, ids, (int64_t)rendered.n_id + n + closes, p))
         return false;
     struct ks_prompt *prompt = &g->prompt[g->n_prompt - 1];
     g->forced = prompt->token + prompt->n - n;

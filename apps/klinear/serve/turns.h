@@ -30,6 +30,9 @@ bool ks_turns_tools(struct ks_turns *t, const json_t *tools, struct ks_problem *
 bool ks_turns_prompt(struct ks_generation *g, const struct ks_turns *t, const int32_t *forced, int n,
                      struct ks_problem *p);
 
+/** Reads "messages" and "tools" as chats have them, and makes them the prompt.  False: refused in *f->p. */
+bool ks_turns_read(struct ks_generation *g, struct ks_turns *t, const struct ks_fields *f);
+
 /** What the answer must begin with, so that it calls a tool: any, or `name`.  *ids is to be freed. */
 bool ks_force_call(const struct ks_server *s, int32_t **ids, int *n, kl_text name, struct ks_problem *p);
 

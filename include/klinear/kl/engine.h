@@ -176,6 +176,15 @@ KL_API kl_prefix_state kl_prefix_state_of(const kl_prefix *prefix);
  *  removed, and the prompt read instead.   Cost: the write of a session file.
  *  Errors: KL_ERR_IO, KL_ERR_MEMORY.   [T: engine/prefix_disk] */
 KL_API kl_status kl_prefix_spill(kl_prefix *prefix, bool *wrote, kl_error *err);
+/** Writes the deepest checkpoint on the path of token [n_token] to a file of the caller's, which no budget removes.
+ *  *length becomes its tokens; 0: there is none, and no file is written.   Errors: as kl_session_save.
+ *  [T: engine/prefix_disk] */
+KL_API kl_status kl_prefix_export(kl_prefix *prefix, int64_t *length, uint64_t space, const int32_t *token,
+                                  int64_t n_token, const char *path, kl_error *err);
+/** Takes what such a file holds into the cache, as far as the budget goes; *length (may be NULL) becomes its tokens.
+ *  Errors: KL_ERR_IO, KL_ERR_FORMAT (also when it comes from another model or build, whose bits may differ),
+ *  KL_ERR_MEMORY. */
+KL_API kl_status kl_prefix_import(kl_prefix *prefix, int64_t *length, uint64_t space, const char *path, kl_error *err);
 /** Forgets everything in memory. */
 KL_API void kl_prefix_clear(kl_prefix *prefix);
 
