@@ -169,7 +169,8 @@ kl_status kl__disk_open(struct kl__disk **disk, kl_engine *e, const char *folder
     d->folder = kl__alloc(e->alloc, strlen(folder) + 1);
     if (d->folder)
         memcpy(d->folder, folder, strlen(folder));
-    kl_status status = d->folder && kl__prefix_identity(d->identity, e) ? KL_OK : kl__fail(err, KL_ERR_MEMORY, "no memory for a prefix cache");
+    bool fits = d->folder && kl__prefix_identity(d->identity, e);
+    kl_status status = fits ? KL_OK : kl__fail(err, KL_ERR_MEMORY, "no memory for a prefix cache");
     if (status == KL_OK && mkdir(folder, 0700) != 0 && errno != EEXIST)
         status = kl__fail(err, KL_ERR_IO, "%.160s: %s", folder, strerror(errno));
     if (status == KL_OK)

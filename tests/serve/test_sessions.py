@@ -1,4 +1,4 @@
-"""usage: test_sessions.py KLINEAR: sessions are made, gone on with, forked, saved, restored; damaged files harm nobody."""
+"""usage: test_sessions.py KLINEAR: sessions, gone on with, forked, saved, restored; damaged files harm nobody."""
 import json
 import os
 import sys

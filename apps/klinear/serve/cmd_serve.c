@@ -125,7 +125,7 @@ static const struct ka_option options[] = {
      .value = "DIR",
      .kind = KA_TEXT,
      AT(sessions),
-     .help = "where sessions that clients name are saved, by /v1/sessions and when\nthe server stops; default: nowhere"},
+     .help = "where sessions that clients name are saved, by clients and when the\nserver stops; default: nowhere"},
     {.name = "cache-disk",
      .value = "BYTES",
      .kind = KA_NUMBER,

@@ -1,5 +1,6 @@
 /** The file of a session's tokens:
- *      magic[8] | created i64 | changed i64 | n i64 | checksum[16], of the whole file with zeros here | token i32 [n] */
+ *      magic[8] | created i64 | changed i64 | n i64 | checksum[16] | token i32 [n]
+ *  The checksum is of the whole file with zeros in its place. */
 #ifndef KS_SESSION_TOKENS_H
 #define KS_SESSION_TOKENS_H
 
