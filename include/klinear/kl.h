@@ -5,6 +5,7 @@
 
 #include "klinear/kl/base.h"
 #include "klinear/kl/engine.h"
+#include "klinear/kl/grammar.h"
 #include "klinear/kl/model.h"
 #include "klinear/kl/schedule.h"
 #include "klinear/kl/text.h"

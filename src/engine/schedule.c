@@ -227,6 +227,7 @@ static void copy_settings(struct kl__job *job, const kl_request *r)
     job->n_stop = r->n_stop;
     job->sampling = r->sampling;
     job->state = (kl_sampler_state){r->seed, 0};
+    job->guide = r->guide;
     job->prompt_logprobs = r->prompt_logprobs;
     job->embed = r->embed;
     job->trace = r->trace;

@@ -33,6 +33,7 @@ struct kl__job {
     kl_sampler_state state;
     bool prompt_logprobs, embed, afresh;
     kl_trace *trace;
+    kl_guide *guide; /* the caller's; NULL: none */
     double *sum; /* [n_embd] of hidden states */
     kl_job_fn *tell;
     void *user;

@@ -121,13 +121,22 @@ static bool is_stop(const struct kl__job *job, int32_t id)
     return false;
 }
 
-/* The next token, out of the logits of the last. */
-static void choose(kl_scheduler *s, struct kl__job *job, const float *logits)
+/* The next token, out of the logits of the last, as far as the guide allows it. */
+static kl_status sample(kl_scheduler *s, struct kl__job *job, kl_sampled *sampled, float *logits, kl_error *error)
 {
     kl_history history = {job->token, (size_t)job->n_token, (size_t)job->n_prompt};
+    if (job->guide)
+        KL_TRY(kl_guide_mask(job->guide, logits, (int32_t)s->engine->model->net.c.n_vocab, job->stop, job->n_stop,
+                             error));
+    KL_TRY(kl_sampler_next(s->sampler, sampled, &job->state, logits, &job->sampling, &history, error));
+    return job->guide ? kl_guide_take(job->guide, sampled->id, error) : KL_OK;
+}
+
+static void choose(kl_scheduler *s, struct kl__job *job, float *logits)
+{
     kl_sampled sampled;
     kl_error error = {0};
-    if (kl_sampler_next(s->sampler, &sampled, &job->state, logits, &job->sampling, &history, &error) != KL_OK) {
+    if (sample(s, job, &sampled, logits, &error) != KL_OK) {
         fail(job, &error);
         return;
     }
@@ -142,7 +151,7 @@ static void choose(kl_scheduler *s, struct kl__job *job, const float *logits)
     }
     job->report.write_seconds = kl__now() - job->wrote;
     bool goes_on = tell(job, (kl_job_event){.kind = KL_JOB_TOKEN, .at = job->report.n_new - 1, .sampled = &sampled});
-    if (is_stop(job, sampled.id))
+    if (is_stop(job, sampled.id) || (job->guide && kl_guide_ended(job->guide)))
         end(job, KL_JOB_STOPPED);
     else if (!goes_on)
         end(job, KL_JOB_SATISFIED);

@@ -176,6 +176,24 @@ code=$?
 expect_code 1
 expect_err "klinear run: standard input cannot be read: Bad file descriptor"
 
+# What is written can be bound to a form.
+say one -q -n 0 --regex '(yes|no)[0-9]{3}'
+expect_code 0
+grep -qxE '(yes|no)[0-9]{3}' "$out" || fail "expected what the expression matches"
+echo '{"type": "object", "properties": {"a": {"enum": [1, true]}}, "required": ["a"]}' >"$scratch/schema"
+say one -q -n 0 --json-schema "$scratch/schema"
+expect_code 0
+python3 -c 'import json, sys; assert json.load(sys.stdin)["a"] in (1, True)' <"$out" || fail "expected JSON"
+echo 'root ::= "a" b' >"$scratch/grammar"
+say one --grammar "$scratch/grammar"
+expect_code 1
+expect_in_err 'the rule "b", which it does not have'
+say one --grammar "$scratch/none" --regex x
+expect_code 2
+say one --grammar "$scratch/none"
+expect_code 1
+expect_in_err "$scratch/none cannot be read"
+
 # A reader that leaves, a disk that is full, an interrupt: all end it at once.
 line="run | head -c 1"
 "$klinear" run -m "$model" one -n 0 -q 2>"$err" | head -c 1 >"$out"

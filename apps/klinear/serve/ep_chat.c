@@ -1,4 +1,5 @@
 /* POST /v1/chat/completions */
+#include "formats.h"
 #include "routes.h"
 #include "turns.h"
 
@@ -166,7 +167,9 @@ static bool read_tools(struct ks_generation *g, const struct ks_fields *f, struc
                          g->session->name);
     if (!ks_turns_tools(t, tools, f->p))
         return false;
-    return !required || ks_force_call(g->x->server, forced, n_forced, name, f->p);
+    if (!required)
+        return true;
+    return ks_force_call(g->x->server, forced, n_forced, name, f->p) && ks_format_call(g, tools, name, f->p);
 }
 
 /* ------------------------------------------------------------------------------------------------------- answers -- */
@@ -287,7 +290,7 @@ static const char *const known[] = {
     "max_completion_tokens",
     "logprobs",
     "top_logprobs",
-    "response_format",
+    KS_FORMAT_FIELDS,
     "modalities",
     "user",
     "store",
@@ -304,22 +307,11 @@ static const char *const known[] = {
     NULL,
 };
 
-static bool read_format(const struct ks_fields *f)
-{
-    json_t *format = ks_field(f, "response_format");
-    const char *type = json_string_value(json_object_get(format, "type"));
-    if (!format || (type && strcmp(type, "text") == 0))
-        return true;
-    return ks_refuse(f->p, 400, "response_format", "unsupported_format",
-                     "response_format.type is \"%.40s\", expected text: others are not offered by this server",
-                     type ? type : ks_kind(format));
-}
-
 static bool read_settings(struct ks_generation *g, const struct ks_fields *f)
 {
     int64_t n_top = 0;
     g->max_new = -1;
-    if (!ks_only(f, known) || !ks_read_sampling(g, f) || !read_format(f) ||
+    if (!ks_only(f, known) || !ks_read_sampling(g, f) || !ks_read_formats(g, f) ||
         !ks_integer(f, "max_tokens", &g->max_new, 1, INT64_MAX) ||
         !ks_integer(f, "max_completion_tokens", &g->max_new, 1, INT64_MAX) || !ks_flag(f, "logprobs", &g->logprobs) ||
         !ks_integer(f, "top_logprobs", &n_top, 0, 20))

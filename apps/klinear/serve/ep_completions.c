@@ -1,5 +1,5 @@
 /* POST /v1/completions */
-#include "generation.h"
+#include "formats.h"
 #include "routes.h"
 
 #include <stdlib.h>
@@ -118,7 +118,7 @@ static const struct ks_dialect dialect = {.begin = begin, .text = text, .end = e
 /* ------------------------------------------------------------------------------------------------------- request -- */
 
 static const char *const known[] = {
-    KS_SAMPLING_FIELDS, "prompt", "model", "max_tokens",   "logprobs", "echo",
+    KS_SAMPLING_FIELDS, KS_FORMAT_FIELDS, "prompt", "model", "max_tokens",   "logprobs", "echo",
     "best_of",          "suffix", "user",  "cache_prompt", "session", NULL,
 };
 
@@ -128,7 +128,8 @@ static bool read_settings(struct ks_generation *g, const struct ks_fields *f)
     kl_text suffix = {0};
     g->raw = true;
     g->max_new = 16; /* as the original has it */
-    if (!ks_only(f, known) || !ks_read_sampling(g, f) || !ks_integer(f, "max_tokens", &g->max_new, 0, INT64_MAX) ||
+    if (!ks_only(f, known) || !ks_read_sampling(g, f) || !ks_read_formats(g, f) ||
+        !ks_integer(f, "max_tokens", &g->max_new, 0, INT64_MAX) ||
         !ks_integer(f, "logprobs", &n_top, 0, 20) || !ks_flag(f, "echo", &g->echo) ||
         !ks_integer(f, "best_of", &best_of, 1, 16) || !ks_string(f, "suffix", &suffix))
         return false;

@@ -1,4 +1,5 @@
 /* POST /v1/responses: OpenAI's newer API, as far as it needs no memory of earlier responses. */
+#include "formats.h"
 #include "routes.h"
 #include "turns.h"
 
@@ -393,16 +394,11 @@ static const char *const known[] = {
 
 static bool check_unoffered(const struct ks_fields *f)
 {
-    json_t *format = json_object_get(ks_field(f, "text"), "format");
-    const char *type = json_string_value(json_object_get(format, "type"));
     if (ks_field(f, "previous_response_id"))
         return ks_refuse(f->p, 400, "previous_response_id", NULL,
                          "previous_response_id is set, but responses are not kept: send the whole conversation");
     if (json_is_true(ks_field(f, "background")))
         return ks_refuse(f->p, 400, "background", NULL, "background is true, but responses are not kept");
-    if (format && (!type || strcmp(type, "text") != 0))
-        return ks_refuse(f->p, 400, "text", NULL, "text.format.type is \"%.40s\", expected text",
-                         type ? type : ks_kind(format));
     return true;
 }
 
@@ -416,6 +412,7 @@ static bool read_request(struct ks_generation *g, struct ks_turns *t, struct ks_
         return ks_refuse(p, 503, NULL, NULL, "out of memory");
     own->message_id = ks_new_id("msg_");
     if (!ks_only(&f, known) || !ks_read_sampling(g, &f) || !check_unoffered(&f) ||
+        !ks_read_format(g, &f, json_object_get(ks_field(&f, "text"), "format"), NULL, "text.format") ||
         !ks_integer(&f, "max_output_tokens", &g->max_new, 1, INT64_MAX))
         return false;
     bool fine =

@@ -24,6 +24,7 @@ static void close_choice(struct ks_choice *c)
     ks_free(&c->content);
     ks_free(&c->ids);
     kl_stop_close(c->stop);
+    kl_guide_close(c->guide);
     json_decref(c->logprobs);
     json_decref(c->prompt_logprobs);
 }
@@ -41,6 +42,7 @@ static void close_generation(void *generation)
     free(g->own);
     kl_trace_close(g->trace);
     ks_leave_session(g);
+    kl_grammar_close(g->grammar);
     json_decref(g->body);
     free(g);
 }

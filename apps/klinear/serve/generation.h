@@ -29,6 +29,7 @@ struct ks_choice {
     _Atomic uint64_t job;
     kl_answer_reader reader;
     kl_stop *stop;
+    kl_guide *guide; /* through the generation's grammar; NULL: there is none */
     int stop_found; /* -1: none */
     struct ks_bytes content;
     struct ks_bytes ids; /* i32 of the answer, where a session wants them */
@@ -75,6 +76,9 @@ struct ks_generation {
     struct ks_session *session; /* that is gone on with; NULL: none, or it was given back */
     struct ks_session grown;    /* what it then was, but for its tokens */
     bool made;                  /* the session is new, and goes if its beginning cannot be read */
+    kl_grammar *grammar;        /* that answers have to follow; NULL: none */
+    kl_guide_options guided;    /* with `tail` */
+    int32_t tail[KL_GUIDE_TAIL];
     bool without_opening;       /* the prompt does not open the assistant's turn */
     const int32_t *forced; /* [n_forced] the prompt's last tokens, which are the answer's first */
     int n_forced;
@@ -88,6 +92,8 @@ struct ks_generation {
 
 /** Parses the body and makes a generation of it, which belongs to the exchange; NULL: it has been refused. */
 struct ks_generation *ks_generation_open(struct ks_exchange *x, const struct ks_dialect *dialect, const char *id);
+/** The fields that ks_read_formats reads (formats.h). */
+#define KS_FORMAT_FIELDS "response_format", "json_schema", "grammar", "regex"
 /** The fields that ks_read_sampling reads and OpenAI's two APIs of completions share, for their lists of known ones. */
 #define KS_SAMPLING_FIELDS                                                                                             \
     "temperature", "top_p", "min_p", "typical_p", "top_k", "repetition_penalty", "presence_penalty",                   \

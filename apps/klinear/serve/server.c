@@ -142,6 +142,7 @@ static kl_status start_stepping(struct ks_server *s, kl_error *err)
 static kl_status run(struct ks_server *s, kl_error *err)
 {
     KL_TRY(open_scheduler(s, err));
+    KL_TRY(kl_lexicon_open(&s->lexicon, s->l->tokenizer, NULL, err));
     KL_TRY(start_stepping(s, err));
     printf("http://%s:%d\n", strchr(s->o->host, ':') ? "[::1]" : s->o->host, s->port);
     fflush(stdout);
@@ -181,6 +182,7 @@ kl_status ks_serve(struct ka_loaded *l, const struct ks_options *o, kl_error *er
         status = run(&s, err);
     kl_scheduler_close(s.scheduler);
     kl_prefix_close(s.prefix);
+    kl_lexicon_close(s.lexicon);
     ks_errands_close(&s.errands);
     ks_sessions_close(&s);
     ks_keys_free(&s.keys);

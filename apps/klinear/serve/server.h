@@ -31,6 +31,7 @@ struct ks_server {
     const struct ks_options *o;
     struct ka_loaded *l;
     kl_prefix *prefix;
+    kl_lexicon *lexicon; /* for answers that follow grammars */
     kl_scheduler *scheduler;
     struct ks_keys keys;
     struct ks_sessions sessions;

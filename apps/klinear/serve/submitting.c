@@ -38,6 +38,10 @@ static bool open_choices(struct ks_generation *g, struct ks_problem *p)
         kl_status status = g->n_stop ? kl_stop_open(&c->stop, g->stop, (size_t)g->n_stop, NULL, &err) : KL_OK;
         if (status != KL_OK)
             return ks_refuse_error(p, "stop", status, &err);
+        if (g->grammar)
+            status = kl_guide_open(&c->guide, g->grammar, g->x->server->lexicon, &g->guided, NULL, &err);
+        if (status != KL_OK)
+            return ks_refuse(p, status == KL_ERR_MEMORY ? 503 : 400, NULL, "invalid_grammar", "%s", err.text);
     }
     return true;
 }
@@ -59,6 +63,7 @@ static kl_request request_of(const struct ks_generation *g, struct ks_choice *c)
         .max_new = g->max_new < 0 || g->max_new > room ? room : g->max_new,
         .stop = s->stop,
         .n_stop = s->n_stop,
+        .guide = c->guide,
         .prompt_logprobs = g->prompt_logprobs,
         .embed = g->embed,
         .trace = g->trace,

@@ -155,13 +155,19 @@ static void name_finish(struct ks_choice *c)
                                                                 : "stop";
 }
 
+/* A grammar that cannot be followed is the client's. */
+static int status_of(kl_status status)
+{
+    return status == KL_ERR_MEMORY ? 503 : status == KL_ERR_UNSUPPORTED ? 400 : 500;
+}
+
 static void refuse_all(struct ks_generation *g, const struct ks_choice *c)
 {
     struct ks_problem p;
     if (c->report.end == KL_JOB_CANCELLED)
         ks_refuse(&p, 503, NULL, "stopping", "the server is being stopped");
     else
-        ks_refuse(&p, c->report.error.status == KL_ERR_MEMORY ? 503 : 500, NULL, NULL, "%s", c->report.error.text);
+        ks_refuse(&p, status_of(c->report.error.status), NULL, NULL, "%s", c->report.error.text);
     g->refused = true;
     ks_leave_session(g);
     if (g->stream) {

@@ -6,6 +6,7 @@
 #include "../cli/output.h"
 #include "../cli/verb.h"
 #include "base/error.h"
+#include "guided.h"
 #include "rendering.h"
 #include "talk.h"
 #include "tracing.h"
@@ -18,6 +19,7 @@ struct settings {
     struct ka_choice choice;
     struct ka_sampling_choice sampling;
     struct ka_talk_choice limits;
+    struct ka_guided_choice guided;
     const char *prompt, *file, *system, *save, *load, *trace;
     bool raw, echo, json, quiet;
 };
@@ -195,6 +197,7 @@ static kl_status run_traced(struct ka_talk *t, const struct settings *s, bool ra
 static kl_status run_model(struct ka_loaded *l, const struct settings *s, const struct ka_input *in, kl_error *err)
 {
     struct ka_talk t = {0};
+    struct ka_guided guided = {0};
     struct text text = {.keep = s->json};
     kl_template rendering = KL_TEMPLATE_MODEL;
     KL_TRY(ka_load_tokenizer(l, err));
@@ -206,7 +209,11 @@ static kl_status run_model(struct ka_loaded *l, const struct settings *s, const 
         KL_TRY(ka_rendering_of(&rendering, s->limits.template, l->tokenizer, err));
     kl_status status = ka_talk_open(&t, l, &s->sampling, s->limits.context, rendering, err);
     if (status == KL_OK)
+        status = ka_guided_open(&guided, &s->guided, l->tokenizer, err);
+    t.speech.guide = guided.guide;
+    if (status == KL_OK)
         status = run_traced(&t, s, raw, in, &text, err);
+    ka_guided_close(&guided);
     ka_talk_close(&t);
     free(text.data);
     return status;
@@ -225,6 +232,10 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
     s.prompt = n_word ? words[0] : s.prompt;
     if (!s.prompt && !s.file && !s.load && ka_input_is_typed()) {
         ka_complain(&ka_verb_run, "there is no prompt: expected --prompt, --file, or a text on standard input");
+        return KA_USAGE;
+    }
+    if ((s.guided.grammar != NULL) + (s.guided.schema != NULL) + (s.guided.regex != NULL) > 1) {
+        ka_complain(&ka_verb_run, "--grammar, --json-schema and --regex exclude each other");
         return KA_USAGE;
     }
     if (s.raw && (s.system || s.limits.template)) {
@@ -280,6 +291,7 @@ static const struct ka_option options[] = {
     {.name = "json", .kind = KA_FLAG, AT(json), .help = "print JSON, when all has been written"},
     {.name = "quiet", .letter = 'q', .kind = KA_FLAG, AT(quiet), .help = "no statistics on standard error"},
     {.name = "Text", .kind = KA_GROUP, AT(limits), .group = ka_talk_options},
+    {.name = "Form", .kind = KA_GROUP, AT(guided), .group = ka_guided_options},
     {.name = "Sampling", .kind = KA_GROUP, AT(sampling), .group = ka_sampling_options},
     {.name = "Model", .kind = KA_GROUP, AT(choice), .group = ka_choice_options},
     {0},

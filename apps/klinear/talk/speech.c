@@ -10,7 +10,8 @@
 
 const char *const ka_end_name[] = {
     [KA_END_LIMIT] = "limit",     [KA_END_TOKEN] = "end",           [KA_END_STRING] = "stop",
-    [KA_END_CONTEXT] = "context", [KA_END_INTERRUPT] = "interrupt", [KA_END_FAULT] = "error",
+    [KA_END_GRAMMAR] = "grammar", [KA_END_CONTEXT] = "context",     [KA_END_INTERRUPT] = "interrupt",
+    [KA_END_FAULT] = "error",
 };
 
 static kl_status open_stop(struct ka_speech *s, const struct ka_texts *strings, kl_error *err)
@@ -120,7 +121,11 @@ static kl_status choose(struct ka_speech *s, size_t n_prompt, int32_t *id, kl_er
 {
     kl_sampled sampled;
     kl_history history = {kl_session_tokens(s->session), (size_t)kl_session_length(s->session), n_prompt};
+    if (s->guide)
+        KL_TRY(kl_guide_mask(s->guide, s->logits, kl_model_config(s->l->model)->n_vocab, s->end_id, s->n_end_id, err));
     KL_TRY(kl_sampler_next(s->sampler, &sampled, &s->state, s->logits, &s->sampling.s, &history, err));
+    if (s->guide)
+        KL_TRY(kl_guide_take(s->guide, sampled.id, err));
     *id = sampled.id;
     return ka_add_ids(&s->pending, id, 1, err);
 }
@@ -153,6 +158,10 @@ static kl_status write_tokens(struct ka_speech *s, int64_t n, kl_decoder *d, ka_
         KL_TRY(show(s, kl_decoder_put(d, s->text, s->l->tokenizer, id), put, user, err));
         if (s->stop && kl_stop_found(s->stop) >= 0) {
             *end = KA_END_STRING;
+            return KL_OK;
+        }
+        if (s->guide && kl_guide_ended(s->guide)) {
+            *end = KA_END_GRAMMAR;
             return KL_OK;
         }
     }

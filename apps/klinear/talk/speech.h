@@ -11,6 +11,7 @@ enum ka_end {
     KA_END_LIMIT,     /* as many tokens as were asked for */
     KA_END_TOKEN,     /* a token that ends a turn */
     KA_END_STRING,    /* a stop string */
+    KA_END_GRAMMAR,   /* the grammar has nothing more */
     KA_END_CONTEXT,   /* no more tokens fit */
     KA_END_INTERRUPT, /* Ctrl-C */
     KA_END_FAULT,     /* an error */
@@ -33,7 +34,8 @@ struct ka_speech {
     struct ka_sampling sampling;
     kl_sampler_state state;
     kl_sampler *sampler;
-    kl_stop *stop; /* NULL: no stop strings */
+    kl_stop *stop;   /* NULL: no stop strings */
+    kl_guide *guide; /* through a grammar, the caller's; NULL: none */
     int32_t end_id[3];
     int n_end_id;
     int64_t context; /* most tokens of the session; 0: no limit */

@@ -3,6 +3,7 @@
 #define KLINEAR_KL_SCHEDULE_H
 
 #include "klinear/kl/engine.h"
+#include "klinear/kl/grammar.h"
 #include "klinear/kl/text.h"
 #include "klinear/kl/trace.h"
 
@@ -111,6 +112,9 @@ typedef struct kl_request {
     int64_t max_new;     /* most tokens to generate; 0: the prompt is only read */
     const int32_t *stop; /* [n_stop] tokens that end it; at most KL_JOB_STOPS */
     int n_stop;
+    kl_guide *guide; /* what may be written; NULL: anything.  The scheduler's until the last event.  The request ends as
+                        stopped when nothing can come any more, and fails alone when no token may come;
+                        log-probabilities are those among what may come */
     bool prompt_logprobs; /* tell prompt tokens, with sampling.n_top alternatives; takes 64 rows of logits */
     bool embed;           /* the mean of the prompt's final hidden states is wanted */
     kl_trace *trace;      /* watches the request until its last event; borrowed.  NULL: nobody does */
