@@ -173,7 +173,7 @@ static void allow_only(float *logits, int32_t n, const int32_t *id, int n_id)
 kl_status kl_guide_mask(kl_guide *g, float *logits, int32_t n_vocab, const int32_t *stop, int n_stop, kl_error *err)
 {
     float kept[16];
-    struct mask *m;
+    struct mask *m = NULL;
     n_stop = n_stop < 16 ? n_stop : 16;
     if (g->stopped || (g->free_after && g->at_tail == g->n_tail && g->at_tail))
         return KL_OK;
