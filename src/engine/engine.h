@@ -36,4 +36,8 @@ struct kl_session {
     kl_trace *trace; /* who watches; NULL: nobody */
 };
 
+/** The session becomes what it was when it had read `length` tokens, which was not more than a step ago: `fixed` is its
+ *  fixed block of then. */
+void kl__session_rewind(kl_session *s, const char *fixed, int64_t length);
+
 #endif

@@ -1,5 +1,5 @@
 /* A scheduler's handle: taking requests in, cancelling, asking. */
-#include "engine/schedule.h"
+#include "engine/draft.h"
 
 #include "base/error.h"
 
@@ -53,6 +53,9 @@ static kl_status set_options(kl_scheduler *s, const kl_scheduler_options *o, kl_
     s->max_waiting_user = o && o->max_waiting_user ? o->max_waiting_user : s->max_waiting;
     s->piece_tokens = o && o->piece_tokens ? o->piece_tokens : PIECE_TOKENS;
     s->prefix = o ? o->prefix : NULL;
+    s->draft_tokens = o ? o->draft_tokens : 0;
+    if (s->draft_tokens < 0 || s->draft_tokens > KL__DRAFT_MOST)
+        return kl__fail(err, KL_ERR_ARGUMENT, "draft_tokens is %d, expected 0 .. %d", s->draft_tokens, KL__DRAFT_MOST);
     if (s->max_running < 1 || s->max_running > most)
         return kl__fail(err, KL_ERR_ARGUMENT, "max_running is %d, expected 1 .. %d, which a step of the engine takes",
                         s->max_running, most);
@@ -78,7 +81,9 @@ static kl_status take_memory(kl_scheduler *s, kl_error *err)
     s->logits = kl__alloc(s->alloc, n * n_vocab * sizeof *s->logits);
     s->client = kl__alloc(s->alloc, FIRST_CLIENTS * sizeof *s->client);
     s->n_client_room = FIRST_CLIENTS;
-    if (!s->running || !s->span || !s->owner || !s->logits || !s->client)
+    if (s->draft_tokens)
+        s->draft_logits = kl__alloc(s->alloc, (n + KL__DRAFT_ROWS) * n_vocab * sizeof *s->draft_logits);
+    if ((s->draft_tokens && !s->draft_logits) || !s->running || !s->span || !s->owner || !s->logits || !s->client)
         return kl__fail(err, KL_ERR_MEMORY, "no memory for a scheduler of %d requests", s->max_running);
     return kl_sampler_open(&s->sampler, (int32_t)n_vocab, s->alloc, err);
 }
@@ -91,6 +96,7 @@ static void release(kl_scheduler *s)
     kl__release(s->alloc, s->owner);
     kl__release(s->alloc, s->logits);
     kl__release(s->alloc, s->client);
+    kl__release(s->alloc, s->draft_logits);
     kl__release(s->alloc, s->prompt_logits);
     kl__release(s->alloc, s->hidden);
     kl__release(s->alloc, s->mean);
@@ -210,6 +216,7 @@ static kl_status check(const kl_scheduler *s, const kl_request *r, kl_error *err
 void kl__job_free(kl_scheduler *s, struct kl__job *job)
 {
     kl_session_close(job->session);
+    kl__release(s->alloc, job->drafting.before);
     kl__release(s->alloc, job->token);
     kl__release(s->alloc, job->bias);
     kl__release(s->alloc, job->sum);

@@ -17,6 +17,16 @@
 
 enum { KL__OWN_MARKS = 8 };
 
+/** Guesses at a job's next tokens: draft.h. */
+struct kl__drafting {
+    int n;             /* tokens of the guess in the step that is being taken, behind the job's own */
+    int length;        /* of the next one */
+    int credit, pause; /* how well it goes; tokens of the last pause */
+    int64_t pause_until; /* new tokens */
+    char *before;      /* [fixed_bytes] the states before the step */
+    bool off;          /* for good */
+};
+
 struct kl__job {
     struct kl__job *next; /* in the order in which jobs came */
     uint64_t number, client, space;
@@ -37,6 +47,9 @@ struct kl__job {
     double *sum; /* [n_embd] of hidden states */
     kl_job_fn *tell;
     void *user;
+
+    struct kl__drafting drafting;
+    int64_t first; /* tokens that the session had read before the step */
 
     kl_session *session;       /* NULL: waiting */
     bool begun;                /* its session has asked the prefix cache */
@@ -79,6 +92,9 @@ struct kl_scheduler {
     kl_span *span;          /* [max_running] */
     struct kl__job **owner; /* [max_running] of the span */
     float *logits;          /* [max_running][n_vocab] */
+    int draft_tokens;       /* most of a guess; 0: none */
+    bool without_drafts;    /* in this step, because pages are short */
+    float *draft_logits;    /* [KL__DRAFT_ROWS + max_running][n_vocab]; NULL: nobody guesses */
     float *prompt_logits;   /* [KL_PAGE_TOKENS][n_vocab]; NULL before anybody wanted them */
     float *hidden;          /* [max_token][n_embd]; NULL likewise */
     float *mean;            /* [n_embd], with `hidden` */

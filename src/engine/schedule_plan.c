@@ -1,5 +1,5 @@
 /* What the next step does: who gets a session, and which tokens are read. */
-#include "engine/schedule.h"
+#include "engine/draft.h"
 
 #include "base/error.h"
 
@@ -178,6 +178,8 @@ static bool begin(kl_scheduler *s, struct kl__job *job)
 
 struct plan {
     int n_span, n_row;
+    int n_extra;       /* tokens of those beyond one for each job that is written */
+    int n_draft_row;   /* rows of draft_logits */
     bool logits_taken; /* the rows of prompt_logits */
     int n_hidden;      /* rows of `hidden` */
 };
@@ -185,26 +187,45 @@ struct plan {
 static void add(kl_scheduler *s, struct plan *p, struct kl__job *job, kl_span span)
 {
     span.session = job->session;
+    job->first = kl_session_length(job->session);
     s->owner[p->n_span] = job;
     s->span[p->n_span++] = span;
     p->n_row += span.n_token;
 }
 
-/* One token of everybody who is being written. */
+/* The next tokens of a job that is being written: one, and where guesses are made as many more as there is room for:
+ * those that it has to read again, and then a guess. */
+static void plan_writer(kl_scheduler *s, struct plan *p, struct kl__job *job, int extra)
+{
+    size_t n_vocab = (size_t)s->engine->model->net.c.n_vocab;
+    int64_t at = kl_session_length(job->session), unread = job->n_token - at;
+    int n = unread - 1 < extra ? (int)unread : 1 + extra;
+    bool last = n == unread;
+    kl_span span = {.token = job->token + at, .n_token = n, .decode = true};
+    int guessed = last ? kl__draft_plan(s, job, extra - (n - 1)) : 0;
+    if (guessed) {
+        span.n_token += guessed;
+        span.want = KL_WANT_ALL;
+        span.logits = s->draft_logits + (size_t)p->n_draft_row * n_vocab;
+        p->n_draft_row += span.n_token;
+    } else if (last) {
+        span.want = KL_WANT_LAST;
+        span.logits = s->logits + (size_t)p->n_span * n_vocab;
+    }
+    p->n_extra += span.n_token - 1;
+    add(s, p, job, span);
+}
+
 static void plan_generated(kl_scheduler *s, struct plan *p)
 {
+    int extra = s->engine->max_token - KL_PAGE_TOKENS - s->max_running; /* pieces of prompts keep their room */
+    extra = !s->draft_tokens || extra < 0 ? 0 : extra < KL__DRAFT_ROWS ? extra : KL__DRAFT_ROWS;
     for (int i = 0; i < s->n_running; i++) {
         struct kl__job *job = s->running[i];
-        int64_t at = job->begun && !job->ended ? kl_session_length(job->session) : 0;
-        if (at < job->n_prompt || job->ended)
-            continue;
-        bool last = at == job->n_token - 1;
-        add(s, p, job,
-            (kl_span){.token = job->token + at,
-                      .n_token = 1,
-                      .decode = true,
-                      .want = last ? KL_WANT_LAST : KL_WANT_NONE,
-                      .logits = last ? s->logits + (size_t)p->n_span * (size_t)s->engine->model->net.c.n_vocab : NULL});
+        bool written = job->begun && !job->ended && kl_session_length(job->session) >= job->n_prompt;
+        job->drafting.n = 0;
+        if (written)
+            plan_writer(s, p, job, extra - p->n_extra);
     }
 }
 

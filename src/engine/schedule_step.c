@@ -1,5 +1,5 @@
 /* A scheduler's step: cancellations, the plan, the walk, and what it gave to each request. */
-#include "engine/schedule.h"
+#include "engine/draft.h"
 
 #include "base/error.h"
 
@@ -161,6 +161,25 @@ static void choose(kl_scheduler *s, struct kl__job *job, float *logits)
         end(job, KL_JOB_FULL);
 }
 
+/* The next token; and as long as it is the one that was guessed to be, the one behind it, whose logits come next. */
+static void choose_all(kl_scheduler *s, struct kl__job *job, float *logits)
+{
+    size_t n_vocab = (size_t)s->engine->model->net.c.n_vocab;
+    int32_t guess[KL__DRAFT_MOST];
+    int n = job->drafting.n, right = 0;
+    if (n) /* where new tokens will be written */
+        memcpy(guess, job->token + job->n_token, (size_t)n * sizeof *guess);
+    for (;; right++) {
+        choose(s, job, logits + (size_t)right * n_vocab);
+        if (job->ended || right == n || job->token[job->n_token - 1] != guess[right])
+            break;
+    }
+    if (n)
+        kl__draft_judge(s, job, right);
+    if (right < n)
+        kl__session_rewind(job->session, job->drafting.before, job->first);
+}
+
 /* Log-probabilities of the tokens that follow those of a piece.  The sampler gives them for the token that it chooses:
  * a bias makes it choose the one that is there. */
 static void tell_prompt(kl_scheduler *s, struct kl__job *job, int64_t first, int n, const float *logits)
@@ -224,7 +243,12 @@ static void read_piece(kl_scheduler *s, struct kl__job *job, const kl_span *span
 
 static void take_outcome(kl_scheduler *s, struct kl__job *job, const kl_span *span)
 {
-    int64_t first = kl_session_length(job->session) - span->n_token;
+    int64_t first = job->first;
+    if (span->status != KL_OK && job->drafting.n) { /* perhaps because of the guess: once more without one */
+        job->drafting.off = true;
+        kl__session_rewind(job->session, job->drafting.before, first);
+        return;
+    }
     if (span->status != KL_OK) {
         kl_error error;
         kl__fail(&error, span->status, "the model's numbers are not finite at token %lld", (long long)first);
@@ -233,9 +257,10 @@ static void take_outcome(kl_scheduler *s, struct kl__job *job, const kl_span *sp
     }
     if (first < job->n_prompt)
         read_piece(s, job, span, first);
-    if (first + span->n_token == job->n_token && job->max_new > 0 && !job->ended) {
-        size_t rows = span->want == KL_WANT_ALL ? (size_t)span->n_token - 1 : 0;
-        choose(s, job, span->logits + rows * (size_t)s->engine->model->net.c.n_vocab);
+    int n_own = span->n_token - job->drafting.n;
+    if (first + n_own == job->n_token && job->max_new > 0 && !job->ended) {
+        size_t rows = span->want == KL_WANT_ALL ? (size_t)n_own - 1 : 0;
+        choose_all(s, job, span->logits + rows * (size_t)s->engine->model->net.c.n_vocab);
     }
 }
 
@@ -247,7 +272,7 @@ static void take_outcomes(kl_scheduler *s, int n_span)
     for (int i = 0; i < n_span; i++) {
         struct kl__job *job = s->owner[i];
         int64_t at = kl_session_length(job->session), n_new = job->report.n_new - job->shown.n_new;
-        count(s, job, at - s->span[i].n_token, s->span[i].n_token);
+        count(s, job, job->first, at - job->first);
         s->total.new_tokens += n_new;
         kl__client_of(s, job->client)->served += n_new;
         job->shown.at = at;
@@ -289,7 +314,25 @@ static void give_up(kl_scheduler *s, int n_span, const kl_error *error)
             fail(s->owner[i], error);
 }
 
+/* Guesses take pages that somebody may need: false when there were none. */
+static bool drop_drafts(kl_scheduler *s)
+{
+    bool had = s->draft_tokens && !s->without_drafts;
+    s->without_drafts = true;
+    return had;
+}
+
 /* ---------------------------------------------------------------------------------------------------------- step -- */
+
+/* What guesses may spoil. */
+static void keep_states(kl_scheduler *s, int n_span)
+{
+    for (int i = 0; i < n_span; i++) {
+        const struct kl__job *job = s->owner[i];
+        if (job->drafting.n)
+            memcpy(job->drafting.before, job->session->line.fixed, job->session->line.fixed_bytes);
+    }
+}
 
 /* Waits until there is a job, a cancellation or somebody who wakes. */
 static void wait(kl_scheduler *s, double seconds)
@@ -335,9 +378,11 @@ kl_status kl_scheduler_step(kl_scheduler *s, double wait_seconds, bool *busy, kl
     finish(s);
     double start = kl__now();
     kl_error error = {0};
+    s->without_drafts = false;
     int n_span = plan(s, true);
+    keep_states(s, n_span);
     kl_status status = kl_step(s->engine, s->span, n_span, &error);
-    while (status == KL_ERR_MEMORY && preempt(s)) {
+    while (status == KL_ERR_MEMORY && (drop_drafts(s) || preempt(s))) {
         n_span = plan(s, false);
         status = kl_step(s->engine, s->span, n_span, &error);
     }

@@ -2,6 +2,8 @@
 #include "base/error.h"
 #include "engine/engine.h"
 
+#include <string.h>
+
 struct kl_checkpoint {
     kl_engine *engine;
     struct kl__timeline line;
@@ -61,6 +63,19 @@ void kl_session_reset(kl_session *s)
 void kl_session_trace(kl_session *s, kl_trace *trace)
 {
     s->trace = trace;
+}
+
+void kl__session_rewind(kl_session *s, const char *fixed, int64_t length)
+{
+    memcpy(s->line.fixed, fixed, s->line.fixed_bytes);
+    s->line.length = length;
+    kl__timeline_trim(&s->line);
+    s->broken = false;
+}
+
+kl_engine *kl_session_engine(const kl_session *s)
+{
+    return s->engine;
 }
 
 int64_t kl_session_length(const kl_session *s)

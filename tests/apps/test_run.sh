@@ -176,6 +176,22 @@ code=$?
 expect_code 1
 expect_err "klinear run: standard input cannot be read: Bad file descriptor"
 
+# Guesses at what comes next change nothing but the time.
+for sampling in "--temperature 0" "--temperature 0.4 --repetition-penalty 1.1" "--temperature 0 --logit-bias 65=80"; do
+    text="a b c d e f g a b c d e f g a b c d"
+    for draft in 0 1 16; do
+        say "$text" -q --json --seed 5 -n 60 $sampling --draft $draft --save-session "$scratch/draft.$draft"
+        expect_code 0
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["ids"])' <"$out" >"$scratch/ids.$draft"
+        cmp -s "$scratch/ids.0" "$scratch/ids.$draft" || fail "expected the same tokens"
+        "$klinear" run -m "$model" -q --load-session "$scratch/draft.$draft" --seed 1 -n 9 more >"$scratch/more.$draft"
+        cmp -s "$scratch/more.0" "$scratch/more.$draft" || fail "expected the same text behind the session"
+    done
+done
+say "$text" -q --json --seed 5 -n 60 $sampling --draft 16
+right='import json, sys; assert json.load(sys.stdin)["accepted_tokens"] > 20'
+python3 -c "$right" <"$out" || fail "expected right guesses"
+
 # What is written can be bound to a form.
 say one -q -n 0 --regex '(yes|no)[0-9]{3}'
 expect_code 0

@@ -139,7 +139,9 @@ static void random_world(void **state)
         int64_t cache = round == 2 ? 5 * (cost.fixed_bytes + 4 * cost.page_bytes) : 0;
         KT_OK(kl_prefix_open(&w->prefix, w->hot.engine, &(kl_prefix_options){.bytes = cache}, KT_ERR));
         KT_OK(kl_scheduler_open(&w->s, w->hot.engine,
-                                &(kl_scheduler_options){.prefix = w->prefix, .max_running = 4 + 4 * (round % 2)},
+                                &(kl_scheduler_options){.prefix = w->prefix,
+                                                        .max_running = 4 + 4 * (round % 2),
+                                                        .draft_tokens = 6},
                                 KT_ERR));
         for (int i = 0; i < N_TALK; i++)
             w->talk[i].space = (uint64_t)i % 4 == 0;

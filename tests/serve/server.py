@@ -13,8 +13,9 @@ import urllib.parse
 class Server:
     """Runs PROGRAM serve with the options given; to be used in a with statement."""
 
-    def __init__(self, program, *options, model=None):
+    def __init__(self, program, *options, model=None, environment=None):
         self.program = program
+        self.environment = dict(os.environ, **(environment or {}))
         self.options = list(options)
         self.folder = tempfile.TemporaryDirectory()
         self.model = model or make_model(program, self.folder.name)
@@ -22,9 +23,10 @@ class Server:
     def __enter__(self):
         self.log = open(os.path.join(self.folder.name, "log"), "w+")
         command = [self.program, "serve", "-m", self.model, "--port", "0", "--template", "kimi", "-t", "2"]
-        self.process = subprocess.Popen(command + self.options, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.process = subprocess.Popen(command + self.options, stdout=subprocess.PIPE, stderr=self.log, text=True,
+                                        env=self.environment)
         line = self.process.stdout.readline()
-        if not line.startswith("http://"):
+        if not line.startswith("http"):
             self.log.seek(0)
             raise SystemExit("the server did not start: " + self.log.read())
         address = urllib.parse.urlparse(line.strip())

@@ -194,10 +194,10 @@ static char *many(const char *first, const char *text, int times, const char *la
 {
     size_t n = strlen(text);
     char *all = kt_bytes(strlen(first) + n * (size_t)times + strlen(last) + 1), *at = all + strlen(first);
-    strcpy(all, first);
+    memcpy(all, first, strlen(first));
     for (int i = 0; i < times; i++, at += n)
         memcpy(at, text, n);
-    strcpy(at, last);
+    memcpy(at, last, strlen(last) + 1);
     return all;
 }
 

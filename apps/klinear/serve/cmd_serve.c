@@ -50,6 +50,10 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
     struct ka_loaded l;
     kl_error err = {0};
     s.serve.cache = prefix_bytes(&s);
+    if (!s.serve.tls_cert != !s.serve.tls_key) {
+        ka_complain(&ka_verb_serve, "--tls-cert and --tls-key need each other");
+        return KA_USAGE;
+    }
     ka_catch_interrupts();
     kl_status status = load(&l, &s, &err);
     if (status == KL_OK) {
@@ -78,6 +82,12 @@ static const struct ka_option options[] = {
      .kind = KA_FLAG,
      AT(public),
      .help = "listen where others can reach it although there are no keys"},
+    {.name = "tls-cert",
+     .value = "FILE",
+     .kind = KA_TEXT,
+     AT(tls_cert),
+     .help = "speak HTTPS with this certificate (PEM, with those that sign it\nbehind it); default: HTTP"},
+    {.name = "tls-key", .value = "FILE", .kind = KA_TEXT, AT(tls_key), .help = "the key of the certificate (PEM)"},
     {.name = "cors",
      .value = "ORIGIN",
      .kind = KA_TEXT,
@@ -154,6 +164,14 @@ static const struct ka_option options[] = {
      .min = 1,
      .max = 65536,
      .help = "most tokens of prompts in a step that also writes: less makes\ntokens come more evenly; default: 256"},
+    {.name = "draft",
+     .value = "N",
+     .kind = KA_NUMBER,
+     AT(draft),
+     .min = 0,
+     .max = 16,
+     .help = "guess up to N tokens ahead from what the text has had before, and\nread them together; changes no "
+             "answer; default: 0, none"},
     {.name = "queue",
      .value = "N",
      .kind = KA_NUMBER,

@@ -76,6 +76,8 @@ void ks_ep_metrics(struct ks_exchange *x)
         {"prompt_tokens_total", "counter", "Tokens of prompts.", (double)t.prompt_tokens},
         {"reused_tokens_total", "counter", "Tokens of prompts that the prefix cache had.", (double)t.reused_tokens},
         {"read_tokens_total", "counter", "Tokens of prompts that were read.", (double)t.read_tokens},
+        {"drafted_tokens_total", "counter", "Tokens that were guessed ahead.", (double)t.drafted_tokens},
+        {"accepted_tokens_total", "counter", "Of those, tokens that were right.", (double)t.accepted_tokens},
         {"read_again_tokens_total", "counter", "Tokens read again after pages ran out.", (double)t.again_tokens},
         {"new_tokens_total", "counter", "Tokens written.", (double)t.new_tokens},
         {"preempted_total", "counter", "Times that an answer gave its pages back.", (double)t.n_preempted},

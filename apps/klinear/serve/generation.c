@@ -250,6 +250,7 @@ json_t *ks_token_json(const struct ks_server *s, const kl_sampled *sampled, bool
 json_t *ks_usage_json(const struct ks_generation *g)
 {
     int64_t n_prompt = 0, n_new = 0, cached = 0, loaded = 0, matched = 0, read = 0, again = 0, preempted = 0;
+    int64_t drafted = 0, accepted = 0;
     double waited = 0, reading = 0, writing = 0;
     for (int i = 0; i < g->n_prompt; i++)
         n_prompt += g->prompt[i].n;
@@ -258,6 +259,8 @@ json_t *ks_usage_json(const struct ks_generation *g)
         n_new += r->n_new;
         read += r->n_read;
         again += r->n_again;
+        drafted += r->n_drafted;
+        accepted += r->n_accepted;
         preempted += r->n_preempted;
         cached += i % g->n == 0 ? r->n_reused : 0;
         loaded += i % g->n == 0 ? r->n_loaded : 0;
@@ -266,10 +269,11 @@ json_t *ks_usage_json(const struct ks_generation *g)
         reading = r->read_seconds > reading ? r->read_seconds : reading;
         writing = r->write_seconds > writing ? r->write_seconds : writing;
     }
-    json_t *own = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:f,s:f,s:f}", "loaded_tokens", (json_int_t)loaded,
+    json_t *own = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:f,s:f,s:f}", "loaded_tokens", (json_int_t)loaded,
                             "matched_tokens", (json_int_t)matched, "reused_tokens", (json_int_t)cached, "read_tokens",
                             (json_int_t)read, "read_again_tokens", (json_int_t)again, "preempted",
-                            (json_int_t)preempted, "reuse", kl_reuse_name(g->choice[0].report.reuse), "waited_ms",
+                            (json_int_t)preempted, "drafted_tokens", (json_int_t)drafted, "accepted_tokens",
+                            (json_int_t)accepted, "reuse", kl_reuse_name(g->choice[0].report.reuse), "waited_ms",
                             1e3 * waited, "read_ms", 1e3 * reading, "write_ms", 1e3 * writing);
     return json_pack("{s:I,s:I,s:I,s:{s:I},s:o}", "prompt_tokens", (json_int_t)n_prompt, "completion_tokens",
                      (json_int_t)n_new, "total_tokens", (json_int_t)(n_prompt + n_new), "prompt_tokens_details",

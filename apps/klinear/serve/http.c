@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "http.h"
 
+#include "../cli/input.h"
 #include "../cli/machine.h"
 #include "base/error.h"
 #include "log.h"
@@ -500,21 +501,55 @@ static void be_quiet(void *user, const char *format, va_list arguments)
     (void)user, (void)format, (void)arguments;
 }
 
-kl_status ks_http_open(struct ks_server *s, kl_error *err)
+enum { PEM_BYTES = 1 << 20 };
+
+/* Certificate and key, as texts that end with a zero.  Errors: KL_ERR_IO, KL_ERR_UNSUPPORTED. */
+static kl_status read_tls(struct ka_input pem[2], const struct ks_options *o, kl_error *err)
+{
+    if (!o->tls_cert)
+        return KL_OK;
+    if (MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
+        return kl__fail(err, KL_ERR_UNSUPPORTED, "--tls-cert: this libmicrohttpd was built without TLS");
+    KL_TRY(ka_read_input(&pem[0], o->tls_cert, PEM_BYTES, err));
+    return ka_read_input(&pem[1], o->tls_key, PEM_BYTES, err);
+}
+
+static kl_status start(struct ks_server *s, const struct ka_input pem[2], kl_error *err)
 {
     int fd = -1;
     KL_TRY(open_socket(s, &fd, err));
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
+    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, pem[0].data},
+                                   {MHD_OPTION_HTTPS_MEM_KEY, 0, pem[1].data},
+                                   {MHD_OPTION_END, 0, NULL}};
+    struct MHD_OptionItem *more = pem[0].data ? tls : &tls[2];
+    flags |= pem[0].data ? (unsigned)MHD_USE_TLS : 0;
     s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, be_quiet, NULL,
                                  MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)HTTP_THREADS,
                                  MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->o->connections,
                                  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES,
                                  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)STALLED_SECONDS, MHD_OPTION_NOTIFY_COMPLETED,
-                                 on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
+                                 on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_ARRAY,
+                                 more, MHD_OPTION_END);
     if (s->daemon)
         return KL_OK;
     close(fd);
+    if (pem[0].data)
+        return kl__fail(err, KL_ERR_FORMAT,
+                        "--tls-cert %.120s and --tls-key %.120s: expected a certificate and its key, as PEM",
+                        s->o->tls_cert, s->o->tls_key);
     return kl__fail(err, KL_ERR_IO, "libmicrohttpd does not start: %s", strerror(errno));
+}
+
+kl_status ks_http_open(struct ks_server *s, kl_error *err)
+{
+    struct ka_input pem[2] = {{0}, {0}};
+    kl_status status = read_tls(pem, s->o, err);
+    if (status == KL_OK)
+        status = start(s, pem, err);
+    ka_free_input(&pem[0]);
+    ka_free_input(&pem[1]);
+    return status;
 }
 
 void ks_http_quiesce(struct ks_server *s)

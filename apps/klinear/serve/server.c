@@ -57,6 +57,7 @@ static kl_status open_scheduler(struct ks_server *s, kl_error *err)
         .max_waiting = (int)o->queue,
         .max_waiting_user = (int)o->queue_user,
         .piece_tokens = (int)o->piece,
+        .draft_tokens = (int)o->draft,
         .prefix = s->prefix,
     };
     return kl_scheduler_open(&s->scheduler, s->l->engine, &options, err);
@@ -144,7 +145,7 @@ static kl_status run(struct ks_server *s, kl_error *err)
     KL_TRY(open_scheduler(s, err));
     KL_TRY(kl_lexicon_open(&s->lexicon, s->l->tokenizer, NULL, err));
     KL_TRY(start_stepping(s, err));
-    printf("http://%s:%d\n", strchr(s->o->host, ':') ? "[::1]" : s->o->host, s->port);
+    printf("http%s://%s:%d\n", s->o->tls_cert ? "s" : "", strchr(s->o->host, ':') ? "[::1]" : s->o->host, s->port);
     fflush(stdout);
     ks_log_event(s, "serving", "port", s->port);
     if (!s->loopback && !s->keys.n)
@@ -172,6 +173,7 @@ kl_status ks_serve(struct ka_loaded *l, const struct ks_options *o, kl_error *er
     if (o->keys)
         KL_TRY(ks_keys_read(&s.keys, o->keys, err));
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like others */
     raise_descriptors(o);
     know_model(&s);
     ks_errands_open(&s.errands);

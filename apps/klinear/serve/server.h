@@ -15,8 +15,9 @@ enum ks_log { KS_LOG_OFF, KS_LOG_REQUESTS, KS_LOG_PROMPTS };
 
 /** What a user says about serving. */
 struct ks_options {
-    const char *host, *keys, *cors, *name, *template, *folder, *sessions;
+    const char *host, *keys, *cors, *name, *template, *folder, *sessions, *tls_cert, *tls_key;
     int64_t port, context, log;
+    int64_t draft;                                      /* tokens that are guessed ahead; 0: none */
     int64_t batch, sequences, piece, queue, queue_user; /* of the scheduler; 0: defaults */
     int64_t cache, disk;                                /* bytes of the prefix cache; -1: none */
     int64_t body_bytes, connections, rate;              /* rate: requests of a key in a minute; 0: no limit */

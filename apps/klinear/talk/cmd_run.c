@@ -21,6 +21,7 @@ struct settings {
     struct ka_talk_choice limits;
     struct ka_guided_choice guided;
     const char *prompt, *file, *system, *save, *load, *trace;
+    int64_t draft;
     bool raw, echo, json, quiet;
 };
 
@@ -129,6 +130,8 @@ static void print_json(const struct ka_talk *t, const struct text *text, const s
     ka_json_text(&j, "end", ka_end_name[x->end]);
     ka_json_integer(&j, "prompt_tokens", x->n_read);
     ka_json_integer(&j, "tokens", x->n_written);
+    ka_json_integer(&j, "drafted_tokens", t->speech.ahead.n_guessed);
+    ka_json_integer(&j, "accepted_tokens", t->speech.ahead.n_right);
     ka_json_number(&j, "prompt_seconds", x->read_seconds);
     ka_json_number(&j, "seconds", x->write_seconds);
     ka_json_number(&j, "first_token_ms", 1e3 * x->first_seconds);
@@ -211,6 +214,8 @@ static kl_status run_model(struct ka_loaded *l, const struct settings *s, const 
     if (status == KL_OK)
         status = ka_guided_open(&guided, &s->guided, l->tokenizer, err);
     t.speech.guide = guided.guide;
+    if (status == KL_OK && !s->trace) /* a trace would show wrong guesses as well */
+        status = ka_ahead_open(&t.speech.ahead, (int)s->draft, kl_model_config(l->model)->n_vocab, err);
     if (status == KL_OK)
         status = run_traced(&t, s, raw, in, &text, err);
     ka_guided_close(&guided);
@@ -288,6 +293,14 @@ static const struct ka_option options[] = {
      .kind = KA_TEXT,
      AT(trace),
      .help = "write down how fast the model forgot, what it kept, where it\nlooked and which experts worked, as JSON"},
+    {.name = "draft",
+     .value = "N",
+     .kind = KA_NUMBER,
+     AT(draft),
+     .min = 0,
+     .max = KA_AHEAD_MOST,
+     .help = "guess up to N tokens ahead from what the text has had before, and\nread them together; changes no text; "
+             "default: 0, none"},
     {.name = "json", .kind = KA_FLAG, AT(json), .help = "print JSON, when all has been written"},
     {.name = "quiet", .letter = 'q', .kind = KA_FLAG, AT(quiet), .help = "no statistics on standard error"},
     {.name = "Text", .kind = KA_GROUP, AT(limits), .group = ka_talk_options},

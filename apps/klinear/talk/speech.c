@@ -42,6 +42,7 @@ kl_status ka_speech_open(struct ka_speech *s, struct ka_loaded *l, const struct 
 
 void ka_speech_close(struct ka_speech *s)
 {
+    ka_ahead_close(&s->ahead);
     kl_session_close(s->session);
     kl_sampler_close(s->sampler);
     kl_stop_close(s->stop);
@@ -113,17 +114,18 @@ static bool ends_turn(const struct ka_speech *s, int32_t id)
 
 static bool is_full(const struct ka_speech *s)
 {
-    return s->context && kl_session_length(s->session) + s->pending.n >= s->context;
+    return s->context && ka_ahead_length(&s->ahead, s->session) + s->pending.n >= s->context;
 }
 
 /* Chooses a token, which becomes pending. */
-static kl_status choose(struct ka_speech *s, size_t n_prompt, int32_t *id, kl_error *err)
+static kl_status choose(struct ka_speech *s, float *logits, size_t n_prompt, int32_t *id, kl_error *err)
 {
     kl_sampled sampled;
-    kl_history history = {kl_session_tokens(s->session), (size_t)kl_session_length(s->session), n_prompt};
+    size_t n = (size_t)ka_ahead_length(&s->ahead, s->session);
+    kl_history history = {kl_session_tokens(s->session), n, n_prompt};
     if (s->guide)
-        KL_TRY(kl_guide_mask(s->guide, s->logits, kl_model_config(s->l->model)->n_vocab, s->end_id, s->n_end_id, err));
-    KL_TRY(kl_sampler_next(s->sampler, &sampled, &s->state, s->logits, &s->sampling.s, &history, err));
+        KL_TRY(kl_guide_mask(s->guide, logits, kl_model_config(s->l->model)->n_vocab, s->end_id, s->n_end_id, err));
+    KL_TRY(kl_sampler_next(s->sampler, &sampled, &s->state, logits, &s->sampling.s, &history, err));
     if (s->guide)
         KL_TRY(kl_guide_take(s->guide, sampled.id, err));
     *id = sampled.id;
@@ -136,16 +138,20 @@ static kl_status write_tokens(struct ka_speech *s, int64_t n, kl_decoder *d, ka_
 {
     size_t n_prompt = (size_t)kl_session_length(s->session);
     double start = ka_seconds();
+    float *logits = s->logits;
     for (int64_t i = 0;; i++) {
         int32_t id;
         *end = i == n ? KA_END_LIMIT : is_full(s) ? KA_END_CONTEXT : ka_interrupted() ? KA_END_INTERRUPT : KA_END_FAULT;
         if (*end != KA_END_FAULT)
             return KL_OK;
         if (s->pending.n) {
-            KL_TRY(kl_decode(s->session, s->pending.at[0], s->logits, err));
+            if (s->ahead.most)
+                KL_TRY(ka_ahead_read(&s->ahead, s->session, s->pending.at[0], &logits, err));
+            else
+                KL_TRY(kl_decode(s->session, s->pending.at[0], logits, err));
             take_off(s, 1);
         }
-        KL_TRY(choose(s, n_prompt, &id, err));
+        KL_TRY(choose(s, logits, n_prompt, &id, err));
         s->stats.n_written++;
         if (i == 0)
             s->stats.first_seconds = s->stats.read_seconds + (ka_seconds() - start);
@@ -176,6 +182,8 @@ kl_status ka_speech_write(struct ka_speech *s, int64_t n, ka_text_fn *put, void 
         kl_stop_reset(s->stop);
     double start = ka_seconds();
     kl_status status = write_tokens(s, n, &d, put, user, ids, &end, err);
+    if (status == KL_OK)
+        status = ka_ahead_settle(&s->ahead, s->session, err);
     s->stats.write_seconds = ka_seconds() - start;
     if (status == KL_OK && end != KA_END_STRING)
         status = show_rest(s, &d, put, user, err);

@@ -4,6 +4,7 @@
 
 #include "../cli/ids.h"
 #include "../cli/loaded.h"
+#include "ahead.h"
 #include "sampling.h"
 
 /** Why a text ends. */
@@ -29,6 +30,7 @@ struct ka_speech {
     struct ka_loaded *l;
     kl_session *session;
     float *logits; /* [n_vocab] behind the last token that was read */
+    struct ka_ahead ahead; /* guesses at what comes next */
     /** To be read before anything is written: the last token that was chosen, and what the caller adds. */
     struct ka_ids pending;
     struct ka_sampling sampling;

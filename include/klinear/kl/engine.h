@@ -107,6 +107,11 @@ KL_API void kl_engine_stop_when(kl_engine *engine, kl_stop_fn *stop, void *user)
  *  Errors: as kl_step, KL_ERR_NUMERIC. */
 KL_API kl_status kl_prefill(kl_session *session, const int32_t *token, int64_t n_token, float *logits,
                             kl_progress_fn *progress, void *user, kl_error *err);
+/** The engine of a session. */
+KL_API kl_engine *kl_session_engine(const kl_session *session);
+/** Guesses what follows token [n], from what followed the last of them (three at least) when they stood in it before.
+ *  Returns how many tokens, `most` or 0: no guess.   Cost: a pass over the last 32,768.   [T: engine/draft] */
+KL_API int kl_guess_tokens(int32_t *guess, int most, const int32_t *token, int64_t n);
 /** Reads one generated token. */
 KL_API kl_status kl_decode(kl_session *session, int32_t token, float *logits, kl_error *err);
 

@@ -21,7 +21,7 @@ extern "C" {
  *  beginning with one that is being read waits for it, and then takes it from the prefix cache.
  *
  *  What a request is told has the bits that its prompt, settings and seed have in a process of their own, whatever
- *  else is served.   [T: engine/schedule, engine/schedule_random] */
+ *  else is served.   [T: engine/schedule, engine/schedule_random, engine/draft] */
 typedef struct kl_scheduler kl_scheduler;
 
 typedef struct kl_scheduler_options {
@@ -29,6 +29,8 @@ typedef struct kl_scheduler_options {
     int max_waiting;      /* requests beyond those; 0: 256 */
     int max_waiting_user; /* of one user; 0: as many as of all */
     int piece_tokens;     /* most prompt tokens of a step in which tokens are generated; 0: 256.  Rounded up to pages */
+    int draft_tokens;     /* most tokens that are guessed ahead, from what the text has had before, and read with the
+                             next token; 0: none; at most 16.  Changes no answer, only how fast it comes */
     kl_prefix *prefix;    /* of the same engine; borrowed.  NULL: every prompt is read whole */
 } kl_scheduler_options;
 
@@ -69,6 +71,7 @@ typedef struct kl_job_report {
     int64_t n_new;               /* generated */
     int64_t n_again;             /* read again after its pages were taken away */
     int n_preempted;             /* how often they were */
+    int64_t n_drafted, n_accepted; /* tokens that were guessed ahead, and of them those that were right */
     kl_reuse reuse;
     kl_job_end end;
     kl_error error; /* of KL_JOB_FAILED */
@@ -146,7 +149,7 @@ typedef struct kl_scheduler_state {
     int64_t n_step, n_job, n_refused; /* refused: told to try later */
     int64_t n_ended[KL_JOB_FAILED + 1];
     int64_t prompt_tokens, reused_tokens, read_tokens, again_tokens, new_tokens;
-    int64_t n_preempted;
+    int64_t n_preempted, drafted_tokens, accepted_tokens;
     double step_seconds;
     kl_engine_memory memory;
     kl_prefix_state prefix; /* zeros without one */
