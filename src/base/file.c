@@ -32,6 +32,7 @@ static kl_status map_descriptor(struct kl__map *m, int fd, const char *path, kl_
     if (!S_ISREG(s.st_mode))
         return kl__fail(err, KL_ERR_IO, "%s: is no regular file", kl__shown_path(path).text);
     *m = (struct kl__map){.device = (uint64_t)s.st_dev, .number = (uint64_t)s.st_ino};
+    m->written_ns = (int64_t)s.st_mtim.tv_sec * 1000000000 + s.st_mtim.tv_nsec;
     if (s.st_size == 0)
         return KL_OK;
     void *data = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE, fd, 0);

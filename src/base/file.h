@@ -9,6 +9,7 @@ struct kl__map {
     const unsigned char *data; /* NULL when the file is empty */
     size_t bytes;              /* as the file was when it was opened; asked for once, so that it cannot change */
     uint64_t device, number;   /* which file it is */
+    int64_t written_ns;        /* when it was written last, by the file system's clock */
 };
 
 /** Maps a regular file (or a link to one); pages are read when they are touched.  The file must keep its contents

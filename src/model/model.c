@@ -155,7 +155,10 @@ void kl_model_close(kl_model *m)
     if (!m)
         return;
     kl__model_close_lean(m);
-    kl__release(m->alloc, m->packed);
+    if (m->pack_map.data)
+        kl__map_close(&m->pack_map);
+    else
+        kl__release(m->alloc, m->packed);
     kl__release(m->alloc, m->latents);
     kl__release(m->alloc, m->bound.memory);
     kl__release(m->alloc, m->net.layer);

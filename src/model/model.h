@@ -13,6 +13,7 @@ struct kl_model {
     struct kl__bound bound;
     void *packed; /* packed matrices; NULL: none */
     size_t packed_bytes;
+    struct kl__map pack_map; /* the file that they lie in; data NULL: they are in memory of their own */
     struct kl__reader *reader; /* of a model under a limit (lean.c); NULL: it has none */
     void *fixed;               /* its matrices that every token meets */
     size_t fixed_bytes;

@@ -183,7 +183,7 @@ static int64_t warming_tokens(const struct trial *t)
 }
 
 /* A case that takes long is more than an accident of the moment: what it has after this time is enough. */
-static const double enough_seconds = 40;
+static const double enough_seconds = 100;
 
 static void fewer_rounds(const struct trial *t, const struct ka_modelbench_plan *plan)
 {

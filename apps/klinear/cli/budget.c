@@ -33,7 +33,7 @@ static int64_t total_of(const kl_model *m, const struct ka_choice *choice)
     int64_t can_have = (int64_t)ka_machine(0).memory_free_bytes;
     can_have -= can_have / 16;
     bool too_large = kl_model_file_bytes(m) > can_have - can_have / CACHE_SHARE;
-    return too_large && choice->weights == 0 && kl_model_split_of(m).n_expert ? can_have : 0;
+    return too_large && choice->weights != KA_WEIGHTS_MAPPED && kl_model_split_of(m).n_expert ? can_have : 0;
 }
 
 /* As the sentence names it, rounded up. */
@@ -68,6 +68,6 @@ kl_status ka_divide_memory(struct ka_budget *b, const kl_model *model, const str
         b->cache = b->cache ? b->cache : engine.page_bytes;
     }
     b->weights = left - b->cache;
-    b->whole = choice->weights == 0 && b->weights >= whole_bytes(model);
+    b->whole = choice->weights != KA_WEIGHTS_MAPPED && b->weights >= whole_bytes(model);
     return KL_OK;
 }

@@ -17,7 +17,7 @@ static const char *const cache_name[] = {
 };
 
 static const char *const arithmetic_name[] = {"fast", "exact", NULL};
-static const char *const weights_name[] = {"packed", "mapped", NULL};
+static const char *const weights_name[] = {"packed", "mapped", "cached", NULL};
 
 const struct ka_option ka_choice_options[] = {
     {.name = "model",
@@ -75,7 +75,8 @@ const struct ka_option ka_choice_options[] = {
      .field = offsetof(struct ka_choice, weights),
      .words = weights_name,
      .help = "packed (the default, where memory allows): copied once into the\n"
-             "layout of the fastest products; mapped: used as they lie in the file.\n"
+             "layout of the fastest products; mapped: used as they lie in the file;\n"
+             "cached: packed, and kept in ~/.cache/klinear/packs for the next time.\n"
              "The results do not depend on it"},
     {.name = "biased-router",
      .kind = KA_FLAG,
@@ -97,13 +98,27 @@ static kl_status open_model(struct ka_loaded *l, const struct ka_choice *choice,
     return kl_model_open(&l->model, l->path, &model, err);
 }
 
+/* A disk that is full is no reason to stop: the model is packed all the same. */
+static kl_status pack_in_cache(struct ka_loaded *l, kl_error *err)
+{
+    char folder[4096];
+    bool found;
+    KL_TRY(ka_cache_folder(folder, sizeof folder, "packs", err));
+    kl_status status = kl_model_pack_in(l->model, folder, &found, err);
+    if (status != KL_ERR_IO)
+        return status;
+    fprintf(stderr, "klinear: packed weights are not kept: %s\n", err->text);
+    return KL_OK;
+}
+
 /* A copy of the weights has to leave room for everything else. */
 static kl_status pack(struct ka_loaded *l, const struct ka_choice *choice, kl_error *err)
 {
     size_t free_bytes = ka_machine(0).memory_free_bytes;
-    if (choice->weights != 0 || (size_t)kl_model_packed_bytes(l->model) > free_bytes - free_bytes / 4)
+    if (choice->weights == KA_WEIGHTS_MAPPED ||
+        (size_t)kl_model_packed_bytes(l->model) > free_bytes - free_bytes / 4)
         return KL_OK;
-    return kl_model_pack(l->model, err);
+    return choice->weights == KA_WEIGHTS_CACHED ? pack_in_cache(l, err) : kl_model_pack(l->model, err);
 }
 
 static kl_status open_engine(struct ka_loaded *l, const struct ka_choice *choice, kl_engine_options *options,

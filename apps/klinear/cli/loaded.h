@@ -6,6 +6,13 @@
 
 #include "klinear/kl.h"
 
+/** How weights are held in memory. */
+enum {
+    KA_WEIGHTS_PACKED,
+    KA_WEIGHTS_MAPPED,
+    KA_WEIGHTS_CACHED,
+};
+
 /** What a user says about the model and the machine. */
 struct ka_choice {
     const char *model; /* NULL: the bundled one */
@@ -16,7 +23,7 @@ struct ka_choice {
     int64_t cache_memory; /* most bytes of latent pages; 0: a share of that */
     bool biased_router;
     int64_t arithmetic; /* index: fast, exact */
-    int64_t weights;    /* index: packed, mapped */
+    int64_t weights;    /* index: packed, mapped, cached */
 };
 extern const struct ka_option ka_choice_options[];
 

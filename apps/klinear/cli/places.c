@@ -98,20 +98,33 @@ static bool make_folders(char *path)
     }
 }
 
+/* The folder of ours below the one that a variable of the XDG specification names, or below its default at home. */
+static kl_status our_folder(char *folder, size_t bytes, const char *variable, const char *below, const char *inner,
+                            kl_error *err)
+{
+    const char *base = getenv(variable), *home = getenv("HOME");
+    bool told = base && base[0] == '/';
+    if (!told && (!home || home[0] != '/'))
+        return kl__fail(err, KL_ERR_IO, "neither %s nor HOME is an absolute path", variable);
+    const char *slash = *inner ? "/" : "";
+    int n = snprintf(folder, bytes, "%s%s/klinear%s%s", told ? base : home, told ? "" : below, slash, inner);
+    if (n < 0 || (size_t)n >= bytes)
+        return kl__fail(err, KL_ERR_IO, "the path of %s is too long", variable);
+    return make_folders(folder) ? KL_OK
+                                : kl__fail(err, KL_ERR_IO, "%s cannot be made: %s", folder, strerror(errno));
+}
+
 kl_status ka_state_file(char *path, size_t bytes, const char *name, kl_error *err)
 {
     char folder[PATH_MAX];
-    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    bool told = state && state[0] == '/';
-    if (!told && (!home || home[0] != '/'))
-        return kl__fail(err, KL_ERR_IO, "neither XDG_STATE_HOME nor HOME is an absolute path");
-    int n = snprintf(folder, sizeof folder, "%s%s/klinear", told ? state : home, told ? "" : "/.local/state");
-    if (n < 0 || (size_t)n >= sizeof folder)
-        return kl__fail(err, KL_ERR_IO, "the path of the state folder is too long");
-    if (!make_folders(folder))
-        return kl__fail(err, KL_ERR_IO, "%s cannot be made: %s", folder, strerror(errno));
-    n = snprintf(path, bytes, "%s/%s", folder, name);
+    KL_TRY(our_folder(folder, sizeof folder, "XDG_STATE_HOME", "/.local/state", "", err));
+    int n = snprintf(path, bytes, "%s/%s", folder, name);
     if (n < 0 || (size_t)n >= bytes)
         return kl__fail(err, KL_ERR_IO, "the path of the state folder is too long");
     return KL_OK;
+}
+
+kl_status ka_cache_folder(char *path, size_t bytes, const char *name, kl_error *err)
+{
+    return our_folder(path, bytes, "XDG_CACHE_HOME", "/.cache", name, err);
 }

@@ -13,4 +13,8 @@ kl_status ka_bundled_model(char *path, size_t bytes, kl_error *err);
  *  folders are made, for the user alone.  Errors: KL_ERR_IO (no home, or no such folder can be made). */
 kl_status ka_state_file(char *path, size_t bytes, const char *name, kl_error *err);
 
+/** Folder for what can be made again: $XDG_CACHE_HOME/klinear/NAME, by default ~/.cache/klinear/NAME.  It is made, for
+ *  the user alone.  Errors: KL_ERR_IO. */
+kl_status ka_cache_folder(char *path, size_t bytes, const char *name, kl_error *err);
+
 #endif

@@ -126,6 +126,13 @@ KL_API void kl_model_close(kl_model *model);
 KL_API kl_status kl_model_pack(kl_model *model, kl_error *err);
 /** What that takes, or has taken. */
 KL_API int64_t kl_model_packed_bytes(const kl_model *model);
+/** The same by way of a file in `folder`, which must exist: where a fitting one is, it is mapped (*found), which takes
+ *  milliseconds; else matrices are packed in memory, and the file is written for the next time, complete or not at all.
+ *  Its name is a hash of what was packed; files of other models are left alone; one that is stale, cut short or changed
+ *  is replaced.  It must not change while it is mapped, as a model's own files.
+ *  Errors: KL_ERR_MEMORY; KL_ERR_IO (the file could not be written; the model is packed all the same).
+ *  [T: unit/pack_file] */
+KL_API kl_status kl_model_pack_in(kl_model *model, const char *folder, bool *found, kl_error *err);
 
 /** What the weights of a model consist of, where they are to take less memory than their files. */
 typedef struct kl_model_split {
