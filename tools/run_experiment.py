@@ -41,7 +41,7 @@ def rows_of(name, words, work, output):
     """The rows that the run made, the heading first.  A task writes WORK/NAME.csv, a recipe WORK/NAME/log.csv."""
     if words[0] == "perplexity":
         found = json.loads(output)
-        return [list(found), list(found.values())]
+        return [list(found), [str(value) for value in found.values()]]
     path = os.path.join(work, name + ".csv")
     if not os.path.exists(path):
         path = os.path.join(work, name, "log.csv")

@@ -27,9 +27,9 @@ def geometry(every=4, gate="sigmoid", taps=4, rope=False):
 VARIANTS = {
     "3to1": geometry(),
     "0to1": geometry(every=1),
+    "gate-silu": geometry(gate="silu"),
     "no-conv": geometry(taps=0),
     "rope": geometry(rope=True),
-    "gate-silu": geometry(gate="silu"),
     "gate-none": geometry(gate="none"),
     "1to1": geometry(every=2),
     "7to1": geometry(every=8),
