@@ -113,13 +113,17 @@ def mean(values):
     return sum(values) / max(1, len(values))
 
 
+# A model that writes by chance writes these as well, and then its answer ends.
+MARKERS = ["[EOS]", "[EOT]"] + [f"<|{name}|>" for name in (
+    "im_end", "im_user", "im_assistant", "im_system", "im_middle", "tool_calls_section_begin", "tool_calls_section_end",
+    "tool_call_begin", "tool_call_argument_begin", "tool_call_end")]
 STOPS = []
 
 
 def main(program, model):
     options = ["--queue", "256", "--log", "off"] + os.environ.get("LOAD_OPTIONS", "--cache 16M").split()
     with Server(program, *options, model=model) as s:
-        for text in ("<|im_end|>", "[EOS]", "[EOT]"):
+        for text in MARKERS:
             ids = s.post("/tokenize", {"content": text, "parse_special": True})["tokens"]
             STOPS.extend(ids if len(ids) == 1 else [])
         load = Load(s)

@@ -87,7 +87,7 @@ def check_busy(s):
     connection = s.connect()
     connection.request("POST", CHAT, json.dumps(body))
     s.until_busy()
-    s.refused(409, body, "fork it")
+    s.refused(409, body, "another request")
     expect(s.ask("DELETE", SESSIONS + "/a")[0] == 409, "a session that is busy is not removed")
     expect([one["busy"] for one in s.get(SESSIONS)["data"] if one["id"] == "a"] == [True], "busy")
     connection.close()

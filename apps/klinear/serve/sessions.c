@@ -49,7 +49,7 @@ struct ks_session *ks_session_take(struct ks_server *s, uint64_t owner, const ch
         return one;
     if (busy)
         ks_refuse(p, 409, "session", "session_busy",
-                  "another request is going on with the session \"%s\"; fork it to go on from what it was", name);
+                  "another request is going on with the session \"%s\"; try again when it has its answer", name);
     else
         ks_refuse(p, 404, "session", "session_not_found", "there is no session \"%s\"; POST /v1/sessions makes one",
                   name);
