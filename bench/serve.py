@@ -4,9 +4,9 @@
 usage: bench/serve.py KLINEAR FILE [--peer LLAMA_BATCHED_BENCH] [--clients 1,8,32] [--prompt 512] [--tokens 64]
                       [--long 32768] [--threads 2] [--options "..."]
 
-Time to the first token of a prompt that is new, that goes on from one in the cache, and the same after a restart; then N
-clients at once, each with a prompt of its own, until all have their answers: tokens read and written in a second, and the
-most memory.  The peer does the same number of sequences in one batch, without HTTP.  Prints rows of a table in Markdown."""
+Time to the first token of a prompt that is new, that goes on from one in the cache, and the same after a restart; then
+N clients at once, each with a prompt of its own, until all have their answers: tokens read and written in a second, and
+the most memory.  The peer does the same number of sequences in one batch, without HTTP.  Prints a table in Markdown."""
 import argparse
 import http.client
 import json
@@ -22,8 +22,8 @@ import urllib.parse
 
 class Server:
     def __init__(self, program, file, threads, folder, options):
-        command = [program, "serve", "-m", file, "--port", "0", "--log", "off", "-t", str(threads), "--cache-dir", folder,
-                   "--sequences", "32", "--queue", "1000"] + options
+        command = [program, "serve", "-m", file, "--port", "0", "--log", "off", "-t", str(threads), "--cache-dir",
+                   folder, "--sequences", "32", "--queue", "1000"] + options
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         address = urllib.parse.urlparse(self.process.stdout.readline().strip())
         self.host, self.port = address.hostname, address.port
