@@ -23,6 +23,7 @@ void ks_ep_props(struct ks_exchange *x)
                               "prefix_cache_bytes", (json_int_t)state.prefix.most_bytes);
     json_t *text = template.bytes ? json_stringn(template.data, template.bytes) : NULL;
     json_object_set_new(props, "chat_template", text ? text : json_null());
+    json_object_set_new(props, "template", s->o->template ? json_string(s->o->template) : json_null());
     ks_answer_json(x, 200, props);
 }
 

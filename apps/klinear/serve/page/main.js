@@ -36,9 +36,9 @@ function render() {
     $("send").hidden = busy;
     $("stop").hidden = !busy;
     $("message-label").textContent = text ? "Text to go on with" : "Message";
-    $("message").placeholder = text ? "Write a beginning, or nothing, and let the model go on" : "Write a message";
-    $("hint").textContent = text ? "Ctrl + Enter: continue. Escape: stop." : coarse()
-        ? "" : "Enter: send. Shift + Enter: new line. Escape: stop.";
+    $("message").placeholder = text ? "Write what comes next, or nothing" : "Write a message";
+    $("hint").textContent = coarse() ? "" : text ? "Ctrl + Enter: continue. Escape: stop."
+        : "Enter: send. Shift + Enter: new line. Escape: stop.";
     document.title = conversation.title ? `${conversation.title} · klinear` : "klinear";
 }
 
@@ -61,7 +61,8 @@ function trouble(text, act = null, label = "Try again") {
 
 /* ---- conversations */
 
-const firstMode = () => (props && !props.chat_template ? "text" : "chat");
+/* A model that comes without a template, and was given none, has learned to go on with texts. */
+const firstMode = () => (props && !props.chat_template && !props.template ? "text" : "chat");
 
 function begin() {
     conversation = store.create(firstMode(), settings.system || "");
@@ -431,7 +432,11 @@ function wire() {
         e.preventDefault();
         $("composer").requestSubmit();
     });
-    addEventListener("keydown", (e) => e.key === "Escape" && !$("settings").open && running && stop());
+    addEventListener("keydown", (e) => {
+        if (e.key !== "Escape" || $("settings").open) return;
+        if (running) stop();
+        else if ($("memory").contains(document.activeElement)) memory.open(false);
+    });
     $("stop").addEventListener("click", () => (stop(), $("message").focus()));
     $("new").addEventListener("click", () => {
         begin();

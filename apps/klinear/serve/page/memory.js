@@ -34,6 +34,7 @@ export class Memory {
 
     open(shown) {
         this.shown = shown;
+        this.goesOn ||= matchMedia("(max-width: 52rem)").matches; /* there it hides what one writes */
         $("memory").hidden = !shown;
         $("open-memory").setAttribute("aria-expanded", String(shown));
         document.querySelector(".columns").classList.toggle("remembering", shown);
@@ -45,7 +46,7 @@ export class Memory {
     /** What a request asks for. */
     wish() {
         this.begins = true;
-        return this.shown ? { trace: this.all ? "all" : "new" } : {};
+        return this.shown || this.goesOn ? { trace: this.all ? "all" : "new" } : {};
     }
 
     forget() {
