@@ -18,7 +18,7 @@ def skip(reason):
 
 if not shutil.which("node"):
     skip("there is no node")
-chromium = next((shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name)), None)
+chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 if not chromium:
     skip("there is no Chromium (Debian: chromium)")
 modules = os.path.join(os.environ.get("KLINEAR_NODE", os.getcwd()), "node_modules")

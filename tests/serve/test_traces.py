@@ -1,4 +1,4 @@
-"""usage: test_traces.py KLINEAR: what a stream tells of the memory, and that the answer is the same; the page's files."""
+"""usage: test_traces.py KLINEAR: what a stream tells of the memory, beside the same answer; the page's files."""
 import sys
 
 from server import Server, expect
@@ -27,7 +27,8 @@ def check_traces(s):
             expect(len(t["trace"]["ids"]) == end - t["trace"]["first"], f"{how}: ids")
     ids = {how: sum((t["trace"]["ids"] for t in traces), []) for how, (_, traces) in runs.items()}
     expect(ids["all"] == ids["new"] and -1 not in ids["all"], "the same tokens")
-    seen = {how: [bool(b) for t in traces for b in t["trace"]["layers"][0]["beta"]] for how, (_, traces) in runs.items()}
+    seen = {how: [bool(b) for t in traces for b in t["trace"]["layers"][0]["beta"]]
+            for how, (_, traces) in runs.items()}
     expect(all(seen["all"]), "with all, every token is seen")
     n_cached = seen["new"].count(False)
     expect(n_cached >= 64 and not any(seen["new"][:n_cached]) and all(seen["new"][n_cached:]),
@@ -45,13 +46,15 @@ def check_refusals(s):
         s.refused(400, dict(body, trace="some", stream=True), '"some", expected new or all', path=path)
         s.refused(400, dict(body, trace=1, stream=True), "trace", path=path)
         s.refused(400, dict(body, trace="new", n=2, stream=True), "2 answers", path=path)
-    chat = s.stream("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "max_tokens": 4, "trace": "new"})
+    body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 4, "trace": "new"}
+    chat = s.stream("/v1/chat/completions", body)
     expect(any(e != "[DONE]" and e["object"] == "klinear.trace" for _, e in chat), "a chat is told of as well")
 
 
 def check_page(s):
     status, headers, text = s.ask("GET", "/")
-    expect(status == 200 and headers["Content-Type"].startswith("text/html") and "<title>klinear</title>" in text, "the page")
+    expect(status == 200 and "<title>klinear</title>" in text, "the page")
+    expect(headers["Content-Type"].startswith("text/html"), "the type of the page")
     expect("default-src 'none'" in headers["Content-Security-Policy"], "what the page may load")
     expect(headers["X-Content-Type-Options"] == "nosniff" and headers["Cache-Control"] == "no-cache", "headers")
     status, again, text = s.ask("GET", "/", headers={"If-None-Match": headers["ETag"]})

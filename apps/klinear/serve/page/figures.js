@@ -34,6 +34,7 @@ export function growth(p, memory, tokens) {
     const cross = crossing(memory);
     const most = Math.max(tokens * 1.5, Math.min(cross, 1e7) * 2.2, 64);
     const own = (n) => memory.recurrent_bytes + latentsOf(memory, n), full = (n) => n * memory.full_token_bytes;
+    let crossed = [];
     const highest = Math.max(own(most), full(most));
     const x = (n) => LEFT + (n / most) * (right - LEFT), y = (b) => bottom - (b / highest) * height;
     for (let i = 0; i <= 2; i++) {
@@ -46,14 +47,16 @@ export function growth(p, memory, tokens) {
         text(p, right + 6, y(full(most)) + 4, "full cache", { fill: p.full, "font-weight": 600 }),
         text(p, right + 6, y(own(most)) + 4, "this model", { fill: p.forget, "font-weight": 600 }));
     if (cross < most) {
-        g.append(svg("circle", { cx: x(cross), cy: y(full(cross)), r: 4, fill: p.paper, stroke: p.ink, "stroke-width": 1.5 }),
-            x(cross) > LEFT + 190 ? text(p, x(cross) - 10, y(own(cross)) - 8, `less from ${span(cross)} tokens on`, { fill: p.ink, "text-anchor": "end" })
-                : text(p, x(cross) + 64, y(own(cross)) - 12, `less from ${span(cross)} tokens on`, { fill: p.ink }));
+        const label = { fill: p.ink, stroke: p.paper, "stroke-width": 5, "paint-order": "stroke", "text-anchor": x(cross) > LEFT + 190 ? "end" : "start" };
+        const at = x(cross) > LEFT + 190 ? [x(cross) - 10, y(own(cross)) - 8] : [x(cross) + 64, y(own(cross)) - 12];
+        crossed = [text(p, ...at, `less from ${span(cross)} tokens on`, label)];
+        g.append(svg("circle", { cx: x(cross), cy: y(full(cross)), r: 4, fill: p.paper, stroke: p.ink, "stroke-width": 1.5 }));
     }
     if (tokens) {
         g.append(line(x(tokens), top, x(tokens), bottom, p.ink, { "stroke-width": 1, "stroke-dasharray": "2 3" }),
             text(p, x(tokens), top - 4, `now: ${number(tokens)}`, { "text-anchor": tokens > most * 0.8 ? "end" : "middle", fill: p.ink }));
     }
+    g.append(...crossed);
     for (const n of [0, most / 2, most]) g.append(text(p, x(n), bottom + 16, n ? span(n) : "0", { "text-anchor": "middle" }));
     g.append(text(p, (LEFT + right) / 2, bottom + 31, "tokens", { "text-anchor": "middle" }));
     return { g, height: bottom + 38 };
