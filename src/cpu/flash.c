@@ -124,9 +124,14 @@ static void score_integers(const struct kl__flash_block *b, struct kl__flash_scr
         b->k->i16_turn(x->scores, x16->turned, whole_panels(b->n_row));
 }
 
-/* acc [m][n_v] <- keep acc + weights . values. */
+/* Rows of the cache that the work behind this block begins with. */
+struct next {
+    int64_t first, n;
+};
+
+/* acc [m][n_v] <- keep acc + weights . values.  Meanwhile the next rows are fetched, some beside each panel. */
 static void mix_integers(const struct kl__flash_block *b, const struct kl__flash_scratch *x, float *acc,
-                         const struct kl__i16_block *block, int64_t n, int64_t m)
+                         const struct kl__i16_block *block, struct next next, int64_t n, int64_t m)
 {
     const struct kl__flash_integers *x16 = &x->x16;
     int64_t n_v = b->kv->n_v;
@@ -143,6 +148,8 @@ static void mix_integers(const struct kl__flash_block *b, const struct kl__flash
         p.panel = block->v ? block->v + j * KL__I16_BLOCK : x16->woven;
         if (!block->v)
             b->k->i16_weave(x16->woven, block->k.row + j, block->k.n, p.n);
+        int64_t done = next.n * j / n_v, end = next.n * (j + p.n) / n_v;
+        kl__kv_fetch(b->kv, next.first + done, end - done);
         kl__i16_multiply(b->k, &p);
     }
 }
@@ -159,7 +166,10 @@ static void attend_integers(const struct kl__flash_block *b, struct kl__flash_sc
     for (int64_t r = 0; r < m; r++)
         k->i16_weights(x->x16.w + r * KL__I16_BLOCK, &x->x16.w_scale[r], scores + r * KL__ATTENTION_BLOCK,
                        block.v_scale, x->to[blind + r]);
-    mix_integers(b, x, part->acc + blind * b->kv->n_v, &block, n, m);
+    struct next next = {first + n, 0};
+    if (b->kv->sixteen == KL__SIXTEEN_ROWS)
+        next.n = smaller(b->seq.n_key - next.first, KL__I16_BLOCK);
+    mix_integers(b, x, part->acc + blind * b->kv->n_v, &block, next, n, m);
 }
 
 /* -------------------------------------------------------------------------------------------------------- blocks -- */

@@ -88,3 +88,13 @@ void kl__kv_integers(const struct kl__kernels *k, const struct kl__kv *kv, struc
     if (n < KL__I16_BLOCK)
         kl__i16_clear_rows(rows, n);
 }
+
+void kl__kv_fetch(const struct kl__kv *kv, int64_t first, int64_t n)
+{
+    struct matrix keys = {kv->k, kv->k_row, kv->k_page, kv->n_k};
+    for (int64_t j = 0; j < n; j++) {
+        const char *from = row_of(kv, keys, first + j);
+        for (int64_t at = 0; at < kv->k_row; at += 64)
+            __builtin_prefetch(from + at, 0, 2);
+    }
+}

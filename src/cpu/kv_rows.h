@@ -44,6 +44,8 @@ struct kl__kv_block kl__kv_read(const struct kl__kernels *k, const struct kl__kv
  *  `scratch` [n_k]. */
 void kl__kv_integers(const struct kl__kernels *k, const struct kl__kv *kv, struct kl__i16_rows *rows, int64_t first,
                      int64_t n, float *scratch);
+/** Asks for rows first .. first + n - 1 to be brought into the second-level cache. */
+void kl__kv_fetch(const struct kl__kv *kv, int64_t first, int64_t n);
 /** Row `position` as f32: where it lies, or in `scratch` [n_k]. */
 const float *kl__kv_row(const struct kl__kernels *k, const struct kl__kv *kv, int64_t position, float *scratch);
 

@@ -145,13 +145,22 @@ static void multiply(const struct product *o, int64_t k, int64_t n_k)
     }
 }
 
+/* So many rows go through a packed panel without its being unpacked: after the first few it is in the cache. */
+enum { ROWS_PACKED = 2 * KL__Q8_ROWS };
+
 /* Few rows meet the packed panel as it goes by. */
 static void multiply_packed(const struct product *o)
 {
     struct kl__q8_rows rows = {.scale = kl__scale_at(o->x), .aux = kl__aux_at(o->x)};
-    for (int i = 0; i < o->chosen.n; i++)
-        rows.row[i] = input_row(o, i);
-    o->kernels->packed_tile(o->sum, &rows, o->w->type, o->from, o->w->n_in, (int)o->chosen.n, o->ahead);
+    int64_t n_part = (o->chosen.n + KL__Q8_ROWS - 1) / KL__Q8_ROWS;
+    for (int64_t part = 0; part < n_part; part++) {
+        int64_t i = o->chosen.n * part / n_part;
+        int m = (int)(o->chosen.n * (part + 1) / n_part - i);
+        for (int j = 0; j < m; j++)
+            rows.row[j] = input_row(o, i + j);
+        o->kernels->packed_tile(o->sum + i * KL__PANEL, &rows, o->w->type, o->from, o->w->n_in, m,
+                                part == 0 ? o->ahead : NULL);
+    }
 }
 
 void kl__panel_product(const struct kl__kernels *kernels, const struct kl__panel *p, float *sum,
@@ -163,7 +172,7 @@ void kl__panel_product(const struct kl__kernels *kernels, const struct kl__panel
     int64_t step = x->form.meeting == KL__MEET_Q8 ? Q8_K : BF16_K;
     if (w->n_in == 0)
         memset(sum, 0, (size_t)chosen.n * KL__PANEL * sizeof *sum);
-    if (w->packed && chosen.n <= KL__Q8_ROWS) {
+    if (w->packed && chosen.n <= ROWS_PACKED) {
         multiply_packed(&o);
         return;
     }

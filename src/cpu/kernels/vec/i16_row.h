@@ -74,13 +74,19 @@ void KL_VARIANT(i16_row)(int16_t *q, float *scale, const float *x, int64_t n, in
 }
 
 /* Two numbers of bf16 in each lane: the even ones in the low halves. */
-static inline vu pairs_of(const uint16_t *x, int64_t n)
+static inline vu pairs_of(const uint16_t *x)
+{
+    vu pair;
+    __builtin_memcpy(&pair, x, sizeof pair);
+    return pair;
+}
+
+/* The same where fewer than 2 KL_LANES are left, perhaps none. */
+static __attribute__((noinline)) vu last_pairs_of(const uint16_t *x, int64_t n)
 {
     vu pair = {0};
-    if (n >= 2 * KL_LANES)
-        __builtin_memcpy(&pair, x, sizeof pair);
-    else if (n > 0)
-        __builtin_memcpy(&pair, x, (size_t)n * sizeof *x);
+    if (n > 0)
+        __builtin_memcpy(&pair, x, (size_t)(n < 2 * KL_LANES ? n : 2 * KL_LANES) * sizeof *x);
     return pair;
 }
 
@@ -103,30 +109,42 @@ static inline vi whole(vf x)
 #endif
 }
 
+/* Sums of squares of even and odd numbers: v is which of the vectors of a step. */
+static inline void add_pairs(vf even[2], vf odd[2], vu pair, int v)
+{
+    even[v] = add_square(even_of(pair), even[v]);
+    odd[v] = add_square(odd_of(pair), odd[v]);
+}
+
+static inline vu integers_of(vu pair, float inverse)
+{
+    return ((vu)whole(even_of(pair) * inverse) & 0xffff) | (vu)whole(odd_of(pair) * inverse) << 16;
+}
+
 /* Even and odd numbers apart: their two sums are what the 32 lanes of i16_row come to before the last addition. */
 void KL_VARIANT(i16_row_bf16)(int16_t *q, float *scale, const uint16_t *x, int64_t n, int64_t n_q)
 {
-    enum { HALF = VECTORS / 2 };
+    enum { HALF = VECTORS / 2, WIDE = 2 * KL_LANES };
     vf even[2] = {vset(0), vset(0)}, odd[2] = {vset(0), vset(0)};
-    for (int64_t i = 0; i < n; i += STEP)
-        for (int v = 0; v < HALF; v++) {
-            vu pair = pairs_of(x + i + v * 2 * KL_LANES, n - i - v * 2 * KL_LANES);
-            even[v] = add_square(even_of(pair), even[v]);
-            odd[v] = add_square(odd_of(pair), odd[v]);
-        }
+    int64_t i = 0;
+    for (; i + STEP <= n; i += STEP)
+        for (int v = 0; v < HALF; v++)
+            add_pairs(even, odd, pairs_of(x + i + v * WIDE), v);
+    for (int v = 0; i < n && v < HALF; v++)
+        add_pairs(even, odd, last_pairs_of(x + i + v * WIDE, n - i - v * WIDE), v);
     float square = HALF == 2 ? vsum(even[0] + even[1]) + vsum(odd[0] + odd[1]) : vsum(even[0]) + vsum(odd[0]);
     float inverse = begin_row(scale, square);
     if (!(inverse > 0)) {
         __builtin_memset(q, 0, (size_t)n_q * sizeof *q);
         return;
     }
-    for (int64_t i = 0; i < n_q; i += 2 * KL_LANES) {
-        vu pair = pairs_of(x + i, n - i);
-        vu y = ((vu)whole(even_of(pair) * inverse) & 0xffff) | (vu)whole(odd_of(pair) * inverse) << 16;
-        if (n_q - i >= 2 * KL_LANES)
-            __builtin_memcpy(q + i, &y, sizeof y);
-        else
-            __builtin_memcpy(q + i, &y, (size_t)(n_q - i) * sizeof *q);
+    for (i = 0; i + WIDE <= n; i += WIDE) {
+        vu y = integers_of(pairs_of(x + i), inverse);
+        __builtin_memcpy(q + i, &y, sizeof y);
+    }
+    for (; i < n_q; i += WIDE) {
+        vu y = integers_of(last_pairs_of(x + i, n - i), inverse);
+        __builtin_memcpy(q + i, &y, (size_t)(n_q - i < WIDE ? n_q - i : WIDE) * sizeof *q);
     }
 }
 
