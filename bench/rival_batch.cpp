@@ -1,6 +1,7 @@
-// llama.cpp decoding several sequences together, for bench/rival.sh --batch.
-//   usage: rival_batch FILE THREADS SEQUENCES TOKENS       prints "tgTOKENSxSEQUENCES@d0 X tok/s", all sequences counted
-// Links to llama.cpp's own libraries: g++ -O2 -I SRC/include -I SRC/ggml/include rival_batch.cpp libllama.a libggml*.a -fopenmp
+// llama.cpp decoding several sequences together: the rival of `klinear bench --batch`.
+//   usage: rival_batch FILE THREADS SEQUENCES TOKENS
+// Prints "tgTOKENSxSEQUENCES@d0 X tok/s", all sequences counted.  Links to llama.cpp's own libraries:
+//   g++ -O2 -I SRC/include -I SRC/ggml/include rival_batch.cpp libllama.a libggml*.a -fopenmp
 #include "llama.h"
 #include <chrono>
 #include <cstdio>
