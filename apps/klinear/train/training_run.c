@@ -134,6 +134,9 @@ static void remove_folder(const char *folder)
     rmdir(folder);
 }
 
+/* Tokens of a prompt that are read at once: few, since this memory comes on top of the trainer's. */
+enum { SAMPLE_BATCH = 64 };
+
 static kl_status sample(struct ka_training *t, kl_error *err)
 {
     char folder[KA_PATH], path[KA_PATH];
@@ -145,7 +148,8 @@ static kl_status sample(struct ka_training *t, kl_error *err)
     FILE *out = fopen(path, "a");
     kl_status status = out ? KL_OK : kl__fail(err, KL_ERR_IO, "%s cannot be written: %s", path, strerror(errno));
     if (status == KL_OK)
-        status = ka_load(&l, &(struct ka_choice){.model = folder, .threads = t->r->threads, .isa = 3}, 0, err);
+        status = ka_load(&l, &(struct ka_choice){.model = folder, .threads = t->r->threads, .isa = 3},
+                         SAMPLE_BATCH, err);
     if (status == KL_OK) {
         status = speak(t, &l, out, err);
         ka_unload(&l);
@@ -229,6 +233,8 @@ kl_status ka_training_finish(struct ka_training *t, kl_error *err)
     KL_TRY(ka_path(gguf, t->r->output, name, err));
     if (access(folder, F_OK) != 0)
         KL_TRY(kl_trainer_export(t->trainer, folder, t->r->tokenizer, NULL, err));
+    kl_trainer_close(t->trainer); /* converting takes memory of its own: the peak is that of the steps */
+    t->trainer = NULL;
     KL_TRY(kl_model_to_gguf(gguf, folder, &(kl_file_options){.type = t->r->type, .pool = t->pool}, err));
     fprintf(stderr, "wrote %s, %s and %s\n", folder, gguf, svg);
     return KL_OK;
@@ -264,10 +270,13 @@ kl_status ka_training_foretell(const struct ka_training *t, kl_error *err)
     double tokens = (double)r->steps * (double)r->batch, epoch = 0;
     for (int i = 0; i < r->data.n; i++)
         epoch += (double)kl_data_epoch_tokens(t->data, i);
+    double n = n_parameter(&t->options, err);
+    /* A sample maps the parameters once more, and has an engine of its own. */
+    double samples = r->sample_every ? n * sizeof(float) + (4 << 20) : 0;
     double buffers = (double)r->pass * (2 * sizeof(int32_t) + sizeof(int64_t)), process = ka_resident_bytes();
-    printf("%.2f million parameters, %.2f MFLOP a token\n", n_parameter(&t->options, err) * 1e-6, t->flops * 1e-6);
+    printf("%.2f million parameters, %.2f MFLOP a token\n", n * 1e-6, t->flops * 1e-6);
     printf("%.3g tokens in %lld steps: %.2f times the %.3g tokens that there are; %.3g operations\n", tokens,
            (long long)r->steps, tokens / epoch, epoch, tokens * t->flops);
-    printf("memory: %s\n", ka_bytes((double)bytes + buffers + process).text);
+    printf("memory: %s\n", ka_bytes((double)bytes + buffers + process + samples).text);
     return KL_OK;
 }
