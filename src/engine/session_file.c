@@ -244,7 +244,7 @@ static kl_status read_file(struct reading *r, kl_session **session, void *extra,
 
 kl_status kl__session_load_bytes(kl_session **session, kl_engine *engine, const void *data, size_t bytes, kl_error *err)
 {
-    struct reading r = {.path = "bytes", .map = {data, bytes}, .engine = engine, .err = err};
+    struct reading r = {.path = "bytes", .map = {.data = data, .bytes = bytes}, .engine = engine, .err = err};
     return read_file(&r, session, NULL, 0, NULL);
 }
 
