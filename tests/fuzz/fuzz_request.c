@@ -1,6 +1,6 @@
 /* Bytes as the bodies of requests: the first byte chooses the endpoint.  What is accepted is submitted to a scheduler
  * over a small model, takes a few steps and is cancelled.  Every answer has to be JSON, or a stream. */
-#include "serve/http.h"
+#include "fuzz_serve.h"
 #include "serve/routes.h"
 
 #include <stdio.h>
@@ -12,11 +12,6 @@ static struct ks_options options = {.context = 200, .body_bytes = 1 << 20, .queu
 static struct ka_loaded loaded;
 static struct ks_server server = {
     .o = &options, .l = &loaded, .name = "fuzz", .context = 200, .chats = true, .rendering = KL_TEMPLATE_KIMI};
-
-void ks_http_wake(struct ks_exchange *x)
-{
-    (void)x;
-}
 
 static void must(kl_status status)
 {

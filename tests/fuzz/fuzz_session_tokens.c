@@ -1,16 +1,10 @@
 /* Bytes as the file of a session's tokens, as they are and with the checksum that they would need. */
 #include "base/hash.h"
-#include "serve/http.h"
-#include "serve/exchange.h"
+#include "fuzz_serve.h"
 #include "serve/session_tokens.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-void ks_http_wake(struct ks_exchange *x)
-{
-    (void)x;
-}
 
 static void parse(const uint8_t *data, size_t bytes)
 {
