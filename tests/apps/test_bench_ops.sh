@@ -39,11 +39,14 @@ run bench ops $quick --json --op kda,softmax --T 16,64
 expect_code 0
 expect_json "[(r['op'], r['pass'], r['T']) for r in d['rows']] ==
              [('kda', 'forward', 16), ('kda', 'forward', 64), ('kda', 'backward', 16), ('kda', 'backward', 64),
-              ('kda', 'step', 1), ('softmax', 'forward', 16), ('softmax', 'forward', 64), ('softmax', 'backward', 16),
+              ('kda', 'forward-keeping', 16), ('kda', 'forward-keeping', 64), ('kda', 'backward-kept', 16),
+              ('kda', 'backward-kept', 64), ('kda', 'step', 1), ('softmax', 'forward', 16), ('softmax', 'forward', 64), ('softmax', 'backward', 16),
               ('softmax', 'backward', 64), ('softmax', 'step', 16), ('softmax', 'step', 64)]"
 flops="r['gflops'] * r['ns_per_token_head']"
 expect_json "all(abs($flops / (15 * 256) - 1) < 1e-4
-                 for r in d['rows'] if r['op'] == 'kda' and r['pass'] == 'backward')"
+                 for r in d['rows'] if r['op'] == 'kda' and r['pass'].startswith('backward'))"
+expect_json "all(abs($flops / (7 * 256) - 1) < 1e-4
+                 for r in d['rows'] if r['op'] == 'kda' and r['pass'].startswith('forward'))"
 seen="{'forward': (r['T'] + 1) / 2, 'backward': r['T'] + 1, 'step': r['T']}[r['pass']]"
 expect_json "all(abs($flops / (4 * 16 * $seen) - 1) < 1e-4 for r in d['rows'] if r['op'] == 'softmax')"
 expect_json "all(abs(r['gbps'] * r['ns_per_token_head'] / (2 * 4 * 16 * r['T']) - 1) < 1e-4
@@ -93,7 +96,7 @@ expect_code 2
 expect_out ""
 expect_in_err 'klinear bench ops: --op is "kda,flash", expected some of: kda, dplr, '
 run bench ops --pass sideways
-expect_refused 'klinear bench ops: --pass is "sideways", expected some of: forward, backward, step'
+expect_refused 'klinear bench ops: --pass is "sideways", expected some of: forward, backward, forward-keeping, backward-kept, step'
 run bench ops --isa sse
 expect_refused 'klinear bench ops: --isa is "sse", expected some of: ref, avx2, avx512, native'
 run bench ops --T 0
@@ -108,6 +111,14 @@ run bench ops --csv --json
 expect_refused 'klinear bench ops: --csv and --json exclude each other'
 run bench ops --csv=yes
 expect_refused 'klinear bench ops: --csv=yes is no option here, or takes no value; see --help'
+# Training's two passes go by chunks, and carry one state for 64 tokens and the errors besides.
+run bench ops $quick --json --op kda --T 64,128 --chunk 1,16 --pass forward,forward-keeping
+expect_code 0
+expect_json "[(r['pass'], r['chunk']) for r in d['rows']] ==
+             [('forward', 1), ('forward', 16)] * 2 + [('forward-keeping', 16)] * 2"
+expect_json "all(abs(r['gbps'] * r['ns_per_token_head'] - 16 * 4 * {'forward': 5, 'forward-keeping': 6.25}[r['pass']]
+                     - 4) < 0.1 for r in d['rows'])"
+
 run bench nothing
 expect_refused 'klinear bench: "nothing" is one word too many; see --help'
 

@@ -66,7 +66,9 @@ static const struct ka_option options[] = {
      .kind = KA_WORDS,
      PLAN(pass),
      .words = ka_pass_name,
-     .help = "forward, backward, step (one token); default: all three"},
+     .help = "forward, backward, step (one token); of recurrences also forward-keeping and\n"
+             "backward-kept: as training runs them, with states and errors kept between\n"
+             "the two, where backward computes them again; default: all of them"},
     {.name = "T",
      .value = "LIST",
      .kind = KA_NUMBERS,
@@ -122,7 +124,7 @@ static const struct ka_option options[] = {
 static const struct settings defaults = {
     .plan =
         {
-            .pass = {3, {KA_FORWARD, KA_BACKWARD, KA_STEP}},
+            .pass = {KA_PASSES, {KA_FORWARD, KA_BACKWARD, KA_KEEPING, KA_KEPT, KA_STEP}},
             .isa = {1, {3}},
             .dtype = {1, {0}},
             .T = {1, {2048}},

@@ -113,11 +113,12 @@ static bool add_variant(struct group *g, const struct ka_case *c, const struct k
     return true;
 }
 
-/* Whether entry t of --T and entry c of --chunk make a case of their own. */
-static bool is_new(const struct ka_timed *op, enum ka_pass pass, int t, int c)
+/* Whether entry t of --T and entry c of --chunk make a case of their own.  Token by token nothing is kept. */
+static bool is_new(const struct ka_opbench_plan *p, const struct ka_timed *op, enum ka_pass pass, int t, int c)
 {
-    bool step = pass == KA_STEP;
-    return (op->passes & 1u << pass) && (t == 0 || !step || op->has_cache) && (c == 0 || (op->has_chunk && !step));
+    bool step = pass == KA_STEP, by_chunk = pass == KA_KEEPING || pass == KA_KEPT;
+    return (op->passes & 1u << pass) && (t == 0 || !step || op->has_cache) && (c == 0 || (op->has_chunk && !step)) &&
+           (!by_chunk || p->chunk.at[c] > 1);
 }
 
 static bool add_cases(struct group *g, const struct ka_timed *op, enum ka_pass pass, kl_dtype dtype)
@@ -129,7 +130,7 @@ static bool add_cases(struct group *g, const struct ka_timed *op, enum ka_pass p
     bool only_steps = p->pass.n == 1 && pass == KA_STEP;
     for (int t = 0; t < p->T.n; t++)
         for (int i = 0; i < p->chunk.n; i++)
-            for (int e = 0; e < g->bench->n_engine && is_new(op, pass, t, i); e++) {
+            for (int e = 0; e < g->bench->n_engine && is_new(p, op, pass, t, i); e++) {
                 struct ka_case c = {.op = op,
                                     .pass = pass,
                                     .dtype = dtype,

@@ -1,6 +1,7 @@
 #include "timed.h"
 
-const char *const ka_pass_name[KA_PASSES + 1] = {"forward", "backward", "step", NULL};
+const char *const ka_pass_name[KA_PASSES + 1] = {"forward", "backward", "forward-keeping", "backward-kept",
+                                                   "step", NULL};
 
 #define TIMED(name) extern const struct ka_timed ka_timed_##name;
 #include "timed.def"

@@ -9,8 +9,10 @@
 
 enum ka_pass {
     KA_FORWARD,
-    KA_BACKWARD,
-    KA_STEP, /* one token with a state or a cache that is there already */
+    KA_BACKWARD, /* from the inputs alone: what of the forward it needs, it computes again */
+    KA_KEEPING,  /* a forward that keeps for a backward what training keeps */
+    KA_KEPT,     /* a backward that is given that */
+    KA_STEP,     /* one token with a state or a cache that is there already */
     KA_PASSES,
 };
 extern const char *const ka_pass_name[KA_PASSES + 1]; /* ends with NULL */

@@ -6,8 +6,14 @@
  *     backward        do into dS 2, dq 2, dk and dv 4, through the read 4 (delta rule only), dg 2 and decay 1
  *                                                                               KDA, GDN 15; DeltaNet 12; GLA, Mamba2
  *                                                                               11; linear attention 8
- * without what a backward recomputes. */
+ * without what a backward recomputes.
+ *
+ * As training runs them: the forward keeps a state every 64 tokens, and the errors; the backward is given both. */
 #include "timed.h"
+
+#include "machine.h"
+
+enum { KEEP_EVERY = 64 }; /* tokens */
 
 struct kind {
     kl_rule rule;
@@ -22,17 +28,20 @@ static struct ka_cost cost(const struct ka_stage *s, const struct ka_case *c)
     const struct kind *kind = c->op->kind;
     double H = (double)s->heads, K = (double)s->dim, V = (double)s->dim, T = c->pass == KA_STEP ? 1 : (double)c->T;
     bool delta = kind->rule == KL_RULE_DELTA;
-    double per_state = c->pass == KA_BACKWARD ? 8 + 4 * delta + 3 * kind->decays : 4 + 2 * delta + kind->decays;
+    bool backward = c->pass == KA_BACKWARD || c->pass == KA_KEPT;
+    double per_state = backward ? 8 + 4 * delta + 3 * kind->decays : 4 + 2 * delta + kind->decays;
     double e = (double)kl_dtype_bytes(c->dtype);
     double decay_bytes = !kind->decays ? 0 : kind->per_head ? 4 : 4 * K, beta_bytes = kind->has_beta ? 4 : 0;
     struct ka_cost cost = {.tokens = c->pass == KA_STEP ? 1 : c->T, .flops = per_state * K * V * T * H};
     if (c->pass == KA_STEP) {
         cost.bytes = 2 * 4 * K * V * H;
         cost.updates = true;
-    } else if (c->pass == KA_FORWARD)
+    } else if (!backward)
         cost.bytes = T * H * (2 * K * e + 2 * V * e + decay_bytes + beta_bytes);
     else /* inputs and do; gradients in f32 */
         cost.bytes = T * H * (2 * K * e + 2 * V * e + 8 * K + 4 * V + 2 * (decay_bytes + beta_bytes));
+    if (c->pass == KA_KEEPING || c->pass == KA_KEPT)
+        cost.bytes += 4 * V * H * (T + K * (double)(c->T / KEEP_EVERY));
     return cost;
 }
 
@@ -66,12 +75,43 @@ static kl_tensor state(struct ka_stage *s)
     return kl_view4(ka_stage_data(s, KA_ZERO, 1, KL_F32, s->heads, D * D), KL_F32, 1, s->heads, D, D);
 }
 
+/* The states and errors that are kept. */
+static void keep(struct ka_stage *s, const struct ka_case *c, kl_kda_args *a)
+{
+    int64_t D = s->dim, n = c->T / KEEP_EVERY;
+    a->e = ka_stage_heads(s, KA_ZERO, 7, KL_F32, c->rows, c->T, D);
+    if (n == 0)
+        return;
+    a->snapshots = kl_view4(ka_stage_data(s, KA_ZERO, 8, KL_F32, c->rows / KEEP_EVERY, s->heads * D * D), KL_F32, n,
+                            s->heads, D, D);
+    a->snapshot_every = KEEP_EVERY;
+}
+
+/* Runs the forward, so that a backward finds what it has kept; arguments that it refuses, the backward will, too. */
+static void fill_kept(struct ka_stage *s, const struct ka_case *c, const kl_backend *be, kl_kda_args a)
+{
+    a.o = ka_stage_heads(s, KA_ZERO, 0, c->dtype, c->rows, c->T, s->dim);
+    if (s->failed)
+        return;
+    a.work.bytes = kl_kda_workspace(be, &a);
+    a.work.data = ka_alloc(a.work.bytes);
+    kl_error err;
+    s->failed = !a.work.data;
+    if (a.work.data)
+        (void)kl_kda(be, &a, &err);
+    ka_free(a.work.data, a.work.bytes);
+}
+
 static size_t prepare(struct ka_stage *s, const struct ka_case *c, const kl_backend *be, union ka_call *call)
 {
     const struct kind *kind = c->op->kind;
     kl_kda_args a = forward_args(s, c);
     int64_t D = s->dim;
-    if (c->pass != KA_BACKWARD) {
+    if (c->pass == KA_KEEPING || c->pass == KA_KEPT)
+        keep(s, c, &a);
+    if (c->pass == KA_KEPT)
+        fill_kept(s, c, be, a);
+    if (c->pass != KA_BACKWARD && c->pass != KA_KEPT) {
         a.o = ka_stage_heads(s, KA_ZERO, 0, c->dtype, c->rows, a.v.dim[0], D);
         a.state_out = state(s);
         if (c->pass == KA_STEP) {
@@ -100,7 +140,7 @@ static size_t prepare(struct ka_stage *s, const struct ka_case *c, const kl_back
 static kl_status run(const struct ka_case *c, const kl_backend *be, union ka_call *call, kl_workspace work,
                      kl_error *err)
 {
-    if (c->pass == KA_BACKWARD) {
+    if (c->pass == KA_BACKWARD || c->pass == KA_KEPT) {
         call->kda_bwd.work = work;
         return kl_kda_bwd(be, &call->kda_bwd, err);
     }
@@ -114,7 +154,8 @@ static kl_status run(const struct ka_case *c, const kl_backend *be, union ka_cal
         __VA_ARGS__                                                                                                    \
     }
 #define SHARED                                                                                                         \
-    .main = true, .has_chunk = true, .passes = 1 << KA_FORWARD | 1 << KA_BACKWARD | 1 << KA_STEP,                      \
+    .main = true, .has_chunk = true,                                                                                   \
+    .passes = 1 << KA_FORWARD | 1 << KA_BACKWARD | 1 << KA_KEEPING | 1 << KA_KEPT | 1 << KA_STEP,                      \
     .head = ka_square_head, .cost = cost, .prepare = prepare, .run = run
 
 const struct ka_timed ka_timed_kda = {
