@@ -56,6 +56,7 @@ static size_t carve_scratch(struct kl__carver *c, const struct job *job, int n_t
         for (size_t j = 0; j < sizeof pair_arrays / sizeof *pair_arrays; j++)
             *pair_arrays[j] = kl__carve(c, pairs, sizeof(float));
         g->dgamma = kl__carve(c, (size_t)s->ld, sizeof(float));
+        g->scratch = kl__carve(c, kl__dplr_bwd_scratch(s->chunk, s->ld, kl__n_slab(s->V)), sizeof(float));
         x->y = kl__carve(c, (size_t)job->plan.block * (size_t)s->chunk * Vp, sizeof(float));
         x->v = kl__carve(c, (size_t)job->plan.block * (size_t)s->chunk * Vp, sizeof(float));
         x->D = kl__carve(c, (size_t)job->plan.n_head * (size_t)s->K * Vp, sizeof(float));

@@ -40,7 +40,8 @@ expect_code 0
 expect_json "[(r['op'], r['pass'], r['T']) for r in d['rows']] ==
              [('kda', 'forward', 16), ('kda', 'forward', 64), ('kda', 'backward', 16), ('kda', 'backward', 64),
               ('kda', 'forward-keeping', 16), ('kda', 'forward-keeping', 64), ('kda', 'backward-kept', 16),
-              ('kda', 'backward-kept', 64), ('kda', 'step', 1), ('softmax', 'forward', 16), ('softmax', 'forward', 64), ('softmax', 'backward', 16),
+              ('kda', 'backward-kept', 64), ('kda', 'step', 1),
+              ('softmax', 'forward', 16), ('softmax', 'forward', 64), ('softmax', 'backward', 16),
               ('softmax', 'backward', 64), ('softmax', 'step', 16), ('softmax', 'step', 64)]"
 flops="r['gflops'] * r['ns_per_token_head']"
 expect_json "all(abs($flops / (15 * 256) - 1) < 1e-4
@@ -96,7 +97,8 @@ expect_code 2
 expect_out ""
 expect_in_err 'klinear bench ops: --op is "kda,flash", expected some of: kda, dplr, '
 run bench ops --pass sideways
-expect_refused 'klinear bench ops: --pass is "sideways", expected some of: forward, backward, forward-keeping, backward-kept, step'
+passes="forward, backward, forward-keeping, backward-kept, step"
+expect_refused "klinear bench ops: --pass is \"sideways\", expected some of: $passes"
 run bench ops --isa sse
 expect_refused 'klinear bench ops: --isa is "sse", expected some of: ref, avx2, avx512, native'
 run bench ops --T 0

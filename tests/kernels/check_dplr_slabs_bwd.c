@@ -41,12 +41,15 @@ static struct args operands(kc *c, int n, int K, int n_slab, int gap, enum kc_fi
     float *y = kc_in(c, "y", (n - 1) * a.ldy + row, KC_ZERO);
     a.y = y;
     a.dv = kc_out(c, "dv", (n - 1) * a.lddv + row, 2e-5);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
         a.pair[i] = kc_out(c, names[i], n * n, 2e-5);
+        kc_cancels(c, 1); /* sums over columns of products of normal numbers */
+    }
     kc_align(c, 64);
     float *S = kc_in(c, "S", (int64_t)row * K, KC_NORMAL);
     a.S = S;
     a.D = kc_inout(c, "D", (int64_t)row * K, KC_NORMAL, 2e-5);
+    kc_cancels(c, 1); /* what the tokens erase is as large as what was there */
     a.chunk = dplr_chunk(c, n, K, decay);
     float *after = kc_in(c, "state after", (int64_t)row * K, KC_ZERO);
     for (int64_t i = 0; i < (int64_t)row * K; i++)
@@ -58,6 +61,7 @@ static struct args operands(kc *c, int n, int K, int n_slab, int gap, enum kc_fi
     a.grad.dau = kc_out(c, "dau", n * ld, 2e-5);
     a.grad.dgamma = kc_out(c, "dgamma", ld, 2e-5);
     kc_cancels(c, sqrt((double)row));
+    a.grad.scratch = kc_scratch(c, "scratch", (int64_t)kl__dplr_bwd_scratch(n, ld, n_slab));
     float **pair[] = {&a.grad.dAbk, &a.grad.dAba, &a.grad.dAqk, &a.grad.dAqa};
     float *scratch = kc_scratch(c, "chunk dAbk, dAba, dAqk, dAqa", 4 * n * KL_CHUNK_MAX);
     for (int i = 0; i < 4; i++)

@@ -1,5 +1,6 @@
 #include "kcheck.h"
 
+#include <math.h>
 #include <stddef.h>
 
 enum { MAX_ROW = 40 };
@@ -33,6 +34,21 @@ static struct args operands(kc *c, int64_t n_token, int64_t n, int W, kl_activat
     return a;
 }
 
+/* Root mean square of the sums of absolute terms: what is left of them, where they cancel, is rounded as they are. */
+static double size_of_terms(const struct args *a)
+{
+    double squares = 0;
+    for (int64_t t = 0; t < a->n_token; t++)
+        for (int64_t i = 0; i < a->n; i++) {
+            double sum = a->bias ? fabs((double)a->bias[i]) : 0;
+            for (int j = 0; j < a->W; j++)
+                sum += fabs((double)a->w[j * a->n + i] * (double)a->x[t + j][i]);
+            squares += sum * sum;
+        }
+    double size = sqrt(squares / fmax(1, (double)(a->n_token * a->n)));
+    return isfinite(size) ? size : 0;
+}
+
 /* What lies between the rows of y stays as it is, so with a gap y starts as numbers. */
 static void with_output(kc *c, struct args *a)
 {
@@ -40,6 +56,7 @@ static void with_output(kc *c, struct args *a)
         a->y = kc_out(c, "y", a->n_token * a->n, 1e-5);
     else
         a->y = kc_inout(c, "y", a->n_token * a->y_pitch, KC_NORMAL, 1e-5);
+    kc_cancels(c, size_of_terms(a));
 }
 
 void check_short_conv(kc *c)

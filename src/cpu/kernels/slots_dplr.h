@@ -59,7 +59,15 @@ struct kl__dplr_chunk_bwd {
     float *dAqk, *dAqa;            /* [n][KL_CHUNK_MAX] do_r . v_i, -do_r . y_i for i <= r; others undefined */
     float *dgamma;                 /* [ld] rowsum(S . D) */
     float *dq, *dk, *da, *db, *dg; /* [n][ld] */
+    float *scratch;                /* kl__dplr_bwd_scratch() floats */
 };
+
+/** Floats of scratch for chunks of at most n tokens: rows of values, the same turned into columns, sums. */
+static inline size_t kl__dplr_bwd_scratch(int n, ptrdiff_t ld, int n_slab)
+{
+    size_t rows = (size_t)(n + KL_SLAB - 1) / KL_SLAB * KL_SLAB;
+    return 7 * rows * (size_t)n_slab * KL_SLAB + (size_t)ld * KL_SLAB;
+}
 
 /** Backward of kl__dplr_slabs_fn, as kl__kda_slabs_bwd_fn:
  *      dy_i = - au_i^T D - sum_{r>=i} Aqa_ri do_r - sum_{r>i} Aba_ri dy_r

@@ -77,7 +77,7 @@ INLINE void meet_block(const struct block *b, int r, ptrdiff_t j, vf *sums, int 
 /* The pairs of reader r, whose sums lie one after the other. */
 INLINE void store_reader(const struct block *b, int r, const vf sums[N_SUM])
 {
-    vf sum[N_SUM / KL_LANES];
+    vf sum[N_SUM / KL_LANES] = {{0}};
     int n = 4 * r + 2;
     ptrdiff_t row = (b->t0 + r) * KL_CHUNK_MAX + b->t0;
     add_lanes(sum, sums, n);

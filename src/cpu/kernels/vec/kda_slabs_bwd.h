@@ -8,11 +8,8 @@
  * The results of the latter are turned back block by block.  dv is kept with the sign and the factor beta that all its
  * uses have. */
 #include "cpu/kernels/kernels.h"
-#include "cpu/kernels/vec/pairs.h"
-#include "cpu/kernels/vec/turn.h"
+#include "cpu/kernels/vec/adjoint.h"
 #include "cpu/kernels/vec/wide.h"
-
-enum { PANEL = 2 * KL_BLOCK }; /* tokens of d_o and as many of -dv, side by side */
 
 /* How the scratch is cut.  Rows of tokens lie close together in it, which they do not in the tensors. */
 struct panels {
@@ -41,64 +38,6 @@ static struct panels cut_scratch(float *scratch, int n, ptrdiff_t ld, int n_slab
 }
 
 /* ---------------------------------------------------------------------------------------------- lanes are tokens -- */
-
-/* to[r] = sum over columns c of a[r][c] panel[c], for `rows` rows of a: their elements lie in runs of 16, `slab`
- * apart. */
-INLINE void times_panel(float *to, ptrdiff_t ldto, const float *a, ptrdiff_t row, ptrdiff_t slab, int n_slab,
-                        const float *panel, ptrdiff_t ldp, int rows, int n_vec)
-{
-    vf acc[16][2];
-    for (int r = 0; r < rows; r++)
-        for (int j = 0; j < 2; j++)
-            acc[r][j] = vset(0);
-    for (int s = 0; s < n_slab; s++, a += slab, panel += KL_SLAB * ldp)
-#pragma GCC unroll 1
-        for (int c = 0; c < KL_SLAB; c++) {
-            vf x0 = vload(panel + c * ldp), x1 = vload(panel + c * ldp + (n_vec - 1) * KL_LANES);
-            for (int r = 0; r < rows; r++) {
-                vf f = vset(a[r * row + c]);
-                acc[r][0] += f * x0;
-                if (n_vec == 2)
-                    acc[r][1] += f * x1;
-            }
-        }
-    for (int r = 0; r < rows; r++)
-        for (int j = 0; j < n_vec; j++)
-            vstore(to + r * ldto + j * KL_LANES, acc[r][j]);
-}
-
-/* The same for 16 rows, of which n exist; the others give zeros.  `width` columns of the panel: 16 or PANEL. */
-INLINE void block_times_panel(float block[KL_BLOCK][PANEL], const float *a, ptrdiff_t row, ptrdiff_t slab, int n_slab,
-                              const float *panel, ptrdiff_t ldp, int n, int width)
-{
-    enum { N_VEC = 2 };
-    const int n_vec = width < N_VEC * KL_LANES ? 1 : N_VEC, rows = n_vec == 1 ? 2 * KL_TILE : KL_TILE;
-    for (int at = 0; at < width; at += n_vec * KL_LANES) {
-        int r = 0;
-        for (; r + rows <= n; r += rows)
-            times_panel(block[r] + at, PANEL, a + r * row, row, slab, n_slab, panel + at, ldp, rows, n_vec);
-        for (; r < n; r++)
-            times_panel(block[r] + at, PANEL, a + r * row, row, slab, n_slab, panel + at, ldp, 1, n_vec);
-    }
-    for (int r = n; r < KL_BLOCK; r++)
-        for (int j = 0; j < width; j += KL_LANES)
-            vstore(block[r] + j, vset(0));
-}
-
-static int at_most(int n, int most)
-{
-    return n < most ? n : most;
-}
-
-/* Rows r < n of to [n][ld] from column `j` on <- columns `at` ... of a block. */
-INLINE void store_turned(float *to, ptrdiff_t ld, const float block[KL_BLOCK][PANEL], int at, int n)
-{
-    _Alignas(64) float rows[KL_BLOCK][KL_BLOCK];
-    turn_block(rows[0], KL_BLOCK, block[0] + at, PANEL, KL_BLOCK);
-    for (int r = 0; r < n; r++)
-        for (int j = 0; j < KL_BLOCK; j += KL_LANES)
-            vstore(to + r * ld + j, vload(rows[r] + j));
-}
 
 /* dku_i = D u_i. */
 static void writes_from_adjoint(float *dku, const float *D, const struct kl__kda_chunk *c, const struct panels *p)
@@ -192,20 +131,6 @@ INLINE void add_later_token(vf acc[KL_TILE][2], const struct kl__kda_chunk *c, i
     }
 }
 
-/* dgamma_i += D_i . S_i, lane by lane. */
-INLINE void add_dgamma(float *dgamma, const float *D, const float *S, int K, int n_vec)
-{
-    ptrdiff_t second = column_offset(K, n_vec - 1);
-#pragma GCC unroll 4
-    for (int i = 0; i < K; i++) {
-        const float *d = D + (ptrdiff_t)i * KL_SLAB, *s = S + (ptrdiff_t)i * KL_SLAB;
-        vf sum = vload(dgamma + i * KL_LANES) + vload(d) * vload(s);
-        if (n_vec == 2)
-            sum += vload(d + second) * vload(s + second);
-        vstore(dgamma + i * KL_LANES, sum);
-    }
-}
-
 /* A group of columns from `at` on: the tokens' rows in it. */
 struct group {
     ptrdiff_t ld, lde, lddv;
@@ -279,20 +204,6 @@ INLINE void run_group(float *D, const struct group *g, float *dgamma, const floa
 }
 
 /* ----------------------------------------------------------------------------------------------------- the whole -- */
-
-/* to[i] = sum of the lanes of vector i, i < n. */
-static void add_up(float *to, const float *from, ptrdiff_t n)
-{
-    for (ptrdiff_t i = 0; i < n; i += KL_LANES) {
-        vf x[KL_LANES];
-        for (int l = 0; l < KL_LANES; l++)
-            x[l] = vload(from + (i + l) * KL_LANES);
-        if (n - i >= KL_LANES)
-            vstore(to + i, sum_each(x));
-        else
-            vstore_part(to + i, sum_each(x), n - i);
-    }
-}
 
 static void copy_rows(const struct panels *p, const struct kl__kda_chunk *c, const float *e, ptrdiff_t lde,
                       const float *d_o, ptrdiff_t lddo)
