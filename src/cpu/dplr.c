@@ -7,6 +7,7 @@
 #include "cpu/heads.h"
 #include "cpu/rows.h"
 #include "cpu/slabs.h"
+#include "cpu/turns.h"
 #include "ops/recurrence.h"
 
 #include <string.h>
@@ -15,8 +16,7 @@ struct job {
     const struct kl__kernels *k;
     const kl_dplr_args *a;
     struct kl__dplr_shape s;
-    struct kl__column_split split;
-    int heads_per_task;
+    struct kl__turn_plan plan;
 };
 
 /* Scratch of one thread. */
@@ -33,7 +33,7 @@ static size_t carve_scratch(struct kl__carver *c, const struct job *job, int n_t
     size_t Vp = (size_t)kl__columns_ld(s->V);
     for (int i = 0; i < n_thread; i++) {
         kl__dplr_stage_carve(c, s, &x->stage);
-        x->slabs = kl__carve(c, (size_t)job->heads_per_task * (size_t)s->K * Vp, sizeof(float));
+        x->slabs = kl__carve(c, (size_t)job->plan.heads_per_task * (size_t)s->K * Vp, sizeof(float));
         x->v = kl__carve(c, (size_t)s->chunk * Vp, sizeof(float));
         x->o = kl__carve(c, (size_t)s->chunk * Vp, sizeof(float));
     }
@@ -47,37 +47,13 @@ static float *state_of(const struct job *job, kl_tensor state, int64_t seq, int6
 
 /* ----------------------------------------------------------------------------------------------------- chunkwise -- */
 
-/* What a task works on: neighbouring heads, which take turns chunk by chunk. */
-struct task {
-    int64_t seq, first_head;
-    int n_head;
-    int64_t start, end; /* tokens of the sequence */
-    struct kl__columns c;
-};
-
-/* A chunk of a task, in the order of work. */
-struct place {
-    int64_t t;
-    int head; /* of the task */
-};
-
-static struct place next_place(const struct job *job, const struct task *k, struct place p)
-{
-    return p.head + 1 < k->n_head ? (struct place){p.t, p.head + 1} : (struct place){p.t + job->s.chunk, 0};
-}
-
-static int tokens_at(const struct job *job, const struct task *k, struct place p)
-{
-    return (int)(k->end - p.t < job->s.chunk ? k->end - p.t : job->s.chunk);
-}
-
 /* The rows of the chunk at p: those that are read first come first. */
-static struct kl__ahead rows_at(const struct job *job, const struct task *k, struct place p)
+static struct kl__ahead rows_at(const struct job *job, const struct kl__turns *k, struct kl__place p)
 {
     const kl_dplr_args *a = job->a;
     const kl_tensor keys[] = {a->g, a->b, a->q, a->k, a->a}, values[] = {a->v, a->o};
     int64_t head = k->first_head + p.head;
-    int n = tokens_at(job, k, p);
+    int n = kl__tokens_at(k, p);
     struct kl__ahead x = {0};
     for (int i = kl__present(a->g) ? 0 : 1; i < 5; i++)
         kl__ahead_add(&x, keys[i], p.t, n, head, 0, job->s.K);
@@ -86,11 +62,11 @@ static struct kl__ahead rows_at(const struct job *job, const struct task *k, str
     return x;
 }
 
-static void run_chunk(const struct job *job, const struct task *k, struct place p, float *slabs, struct scratch *x)
+static void run_chunk(const struct job *job, const struct kl__turns *k, struct kl__place p, float *slabs, struct scratch *x)
 {
     int64_t head = k->first_head + p.head;
-    int n = tokens_at(job, k, p);
-    struct place next = next_place(job, k, p);
+    int n = kl__tokens_at(k, p);
+    struct kl__place next = kl__next_place(k, p);
     struct kl__ahead ahead = next.t < k->end ? rows_at(job, k, next) : (struct kl__ahead){0};
     kl__ahead_spread(&ahead, kl__slabs_fetches(n, job->s.K, k->c.n_slab));
     ptrdiff_t ldv, ldo;
@@ -103,7 +79,7 @@ static void run_chunk(const struct job *job, const struct task *k, struct place 
     kl__end_outputs(job->k, &k->c, job->a->o, p.t, n, head, o, ldo);
 }
 
-static void run_chunks(const struct job *job, const struct task *k, struct scratch *x)
+static void run_chunks(const struct job *job, const struct kl__turns *k, struct scratch *x)
 {
     const kl_dplr_args *a = job->a;
     const struct kl__dplr_shape *s = &job->s;
@@ -112,7 +88,7 @@ static void run_chunks(const struct job *job, const struct task *k, struct scrat
     for (int h = 0; h < k->n_head; h++)
         kl__slabs_load(x->slabs + h * head_floats, state_of(job, a->state_in, k->seq, k->first_head + h),
                        a->state_layout, s->K, s->V, c->first_slab, c->n_slab);
-    for (struct place p = {k->start, 0}; p.t < k->end; p = next_place(job, k, p))
+    for (struct kl__place p = {k->start, 0}; p.t < k->end; p = kl__next_place(k, p))
         run_chunk(job, k, p, x->slabs + p.head * head_floats, x);
     for (int h = 0; kl__present(a->state_out) && h < k->n_head; h++)
         kl__slabs_store(state_of(job, a->state_out, k->seq, k->first_head + h), x->slabs + h * head_floats,
@@ -121,7 +97,7 @@ static void run_chunks(const struct job *job, const struct task *k, struct scrat
 
 /* ----------------------------------------------------------------------------------------------------- recurrent -- */
 
-static void run_steps(const struct job *job, const struct task *k, int64_t head, struct scratch *x)
+static void run_steps(const struct job *job, const struct kl__turns *k, int64_t head, struct scratch *x)
 {
     const kl_dplr_args *a = job->a;
     const struct kl__dplr_shape *s = &job->s;
@@ -142,29 +118,17 @@ static void run_steps(const struct job *job, const struct task *k, int64_t head,
     }
 }
 
-static int64_t tasks_per_sequence(const struct job *job)
-{
-    return (job->s.H + job->heads_per_task - 1) / job->heads_per_task;
-}
-
 static void run_task(void *arg, int64_t task, int thread)
 {
     const struct job *job = arg;
     struct kl__carver c = kl__carver(job->a->work);
     struct scratch x = {0};
     carve_scratch(&c, job, thread + 1, &x);
-    int group = (int)(task % job->split.n_group);
-    int64_t unit = task / job->split.n_group, per_seq = tasks_per_sequence(job);
-    struct task k = {.seq = unit / per_seq, .first_head = unit % per_seq * job->heads_per_task};
-    int64_t heads_left = job->s.H - k.first_head;
-    k.n_head = heads_left < job->heads_per_task ? (int)heads_left : job->heads_per_task;
-    k.start = kl__seq_start(job->a->cu_seqlens, k.seq, job->s.T);
-    k.end = kl__seq_start(job->a->cu_seqlens, k.seq + 1, job->s.T);
-    k.c = kl__columns_of(job->split, group, job->s.V);
+    struct kl__turns k = kl__turns_of(&job->plan, task);
     bool steps = job->a->path == KL_PATH_RECURRENT || (job->a->path == KL_PATH_AUTO && k.end - k.start == 1);
     if (!steps)
         run_chunks(job, &k, &x);
-    else if (group == 0)
+    else if (k.group == 0)
         for (int h = 0; h < k.n_head; h++)
             run_steps(job, &k, k.first_head + h, &x);
 }
@@ -173,9 +137,8 @@ static struct job make_job(const kl_backend *be, const kl_dplr_args *a)
 {
     struct job job = {.k = kl__cpu_kernels(be), .a = a, .s = kl__dplr_shape(a)};
     job.s.in_place = true;
-    int n_thread = kl_pool_threads(be->pool);
-    job.heads_per_task = kl__heads_per_task(job.s.n_seq, job.s.H, n_thread);
-    job.split = kl__split_columns(job.s.n_seq * tasks_per_sequence(&job), n_thread, kl__n_slab(job.s.V));
+    job.plan = kl__turn_plan(job.s.n_seq, a->cu_seqlens, job.s.T, job.s.H, job.s.V, job.s.chunk,
+                             kl_pool_threads(be->pool));
     return job;
 }
 
@@ -183,7 +146,7 @@ kl_status kl__cpu_dplr(const kl_backend *be, const kl_dplr_args *a, kl_error *er
 {
     (void)err;
     struct job job = make_job(be, a);
-    kl__pool_run(be->pool, job.s.n_seq * tasks_per_sequence(&job) * job.split.n_group, run_task, &job);
+    kl__pool_run(be->pool, kl__turn_tasks(&job.plan), run_task, &job);
     return KL_OK;
 }
 

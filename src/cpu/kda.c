@@ -1,5 +1,5 @@
-/* Kimi Delta Attention and its kin, forward.  A task is a few neighbouring heads of one sequence, or a run of the value
- * columns of one head:
+/* Kimi Delta Attention and its kin, forward.  A task is a few neighbouring heads that take turns, or a run of the value
+ * columns of one head (cpu/turns.h):
  *
  *     chunkwise    slabs <- state_in, for each head
  *                  for each chunk of tokens, for each head:
@@ -7,8 +7,6 @@
  *                  slabs -> snapshots on the way, state_out at the end
  *     recurrent    state_out <- state_in, then one step a token on it
  *
- * Heads take turns chunk by chunk because rows of a head lie H K apart: a memory page holds the rows of several heads,
- * and going through a long sequence head by head would meet each page anew, once a head.
  * Value columns never meet, so cutting them changes no bit. */
 #include "base/memory.h"
 #include "base/pool.h"
@@ -18,6 +16,7 @@
 #include "cpu/kda_stage.h"
 #include "cpu/rows.h"
 #include "cpu/slabs.h"
+#include "cpu/turns.h"
 #include "ops/recurrence.h"
 
 #include <string.h>
@@ -26,8 +25,7 @@ struct job {
     const struct kl__kernels *k;
     const kl_kda_args *a;
     struct kl__kda_shape s;
-    struct kl__column_split split;
-    int heads_per_task;
+    struct kl__turn_plan plan;
     bool half; /* products on 16-bit operands */
     int64_t *first_snapshot; /* [n_seq] index of a sequence's first snapshot */
 };
@@ -49,8 +47,8 @@ static size_t carve_work(struct kl__carver *c, const struct job *job, int n_thre
     *first_snapshot = kl__carve(c, kl__present(job->a->snapshots) ? (size_t)s->n_seq : 0, sizeof(int64_t));
     for (int i = 0; i < n_thread; i++) {
         kl__kda_stage_carve(c, s, &x->stage);
-        x->slabs = kl__carve(c, (size_t)job->heads_per_task * (size_t)s->K * Vp, sizeof(float));
-        x->squares = kl__carve(c, (size_t)job->heads_per_task * Vp, sizeof(float));
+        x->slabs = kl__carve(c, (size_t)job->plan.heads_per_task * (size_t)s->K * Vp, sizeof(float));
+        x->squares = kl__carve(c, (size_t)job->plan.heads_per_task * Vp, sizeof(float));
         x->v = kl__carve(c, (size_t)s->chunk * Vp, sizeof(float));
         x->o = kl__carve(c, (size_t)s->chunk * Vp, sizeof(float));
         x->e = kl__carve(c, kl__present(job->a->e) ? (size_t)s->chunk * Vp : 0, sizeof(float));
@@ -60,36 +58,12 @@ static size_t carve_work(struct kl__carver *c, const struct job *job, int n_thre
 
 /* ------------------------------------------------------------------------------------------------- chunkwise -- */
 
-/* What a task works on. */
-struct task {
-    int64_t seq, first_head;
-    int n_head;
-    int64_t start, end; /* tokens of the sequence */
-    struct kl__columns c;
-};
-
-/* A chunk of a task, in the order of work. */
-struct place {
-    int64_t t;
-    int head; /* of the task */
-};
-
-static struct place next_place(const struct job *job, const struct task *k, struct place p)
-{
-    return p.head + 1 < k->n_head ? (struct place){p.t, p.head + 1} : (struct place){p.t + job->s.chunk, 0};
-}
-
-static int tokens_at(const struct job *job, const struct task *k, struct place p)
-{
-    return (int)(k->end - p.t < job->s.chunk ? k->end - p.t : job->s.chunk);
-}
-
 /* The rows of the chunk at p: those that are read first come first. */
-static struct kl__ahead rows_at(const struct job *job, const struct task *k, struct place p)
+static struct kl__ahead rows_at(const struct job *job, const struct kl__turns *k, struct kl__place p)
 {
     const kl_kda_args *a = job->a;
     int64_t head = k->first_head + p.head, key_head = head / (job->s.HV / job->s.H);
-    int n = tokens_at(job, k, p);
+    int n = kl__tokens_at(k, p);
     struct kl__ahead x = {0};
     if (a->g.n_dim == 3)
         kl__ahead_add(&x, a->g, p.t, n, head, 0, job->s.K);
@@ -102,12 +76,12 @@ static struct kl__ahead rows_at(const struct job *job, const struct task *k, str
     return x;
 }
 
-static void run_chunk(const struct job *job, const struct task *k, struct place p, float *slabs, float *squares,
+static void run_chunk(const struct job *job, const struct kl__turns *k, struct kl__place p, float *slabs, float *squares,
                       struct scratch *x)
 {
     int64_t head = k->first_head + p.head;
-    int n = tokens_at(job, k, p);
-    struct place next = next_place(job, k, p);
+    int n = kl__tokens_at(k, p);
+    struct kl__place next = kl__next_place(k, p);
     struct kl__ahead ahead = next.t < k->end ? rows_at(job, k, next) : (struct kl__ahead){0};
     kl__ahead_spread(&ahead, kl__slabs_fetches(n, job->s.K, k->c.n_slab));
     kl__kda_stage_chunk(job->k, job->a, &job->s, &x->stage, p.t, n, head);
@@ -131,7 +105,7 @@ static float *state_of(const struct job *job, kl_tensor state, int64_t entry, in
     return kl__present(state) ? (float *)kl__row(state, entry) + head * job->s.K * job->s.V : NULL;
 }
 
-static void run_chunks(const struct job *job, const struct task *k, struct scratch *x)
+static void run_chunks(const struct job *job, const struct kl__turns *k, struct scratch *x)
 {
     const kl_kda_args *a = job->a;
     const struct kl__kda_shape *s = &job->s;
@@ -143,7 +117,7 @@ static void run_chunks(const struct job *job, const struct task *k, struct scrat
                        a->state_layout, s->K, s->V, c->first_slab, c->n_slab);
     for (ptrdiff_t i = 0; i < k->n_head * head_columns; i++)
         x->squares[i] = -1; /* not known yet */
-    for (struct place p = {k->start, 0}; p.t < k->end; p = next_place(job, k, p)) {
+    for (struct kl__place p = {k->start, 0}; p.t < k->end; p = kl__next_place(k, p)) {
         float *slabs = x->slabs + p.head * head_floats;
         run_chunk(job, k, p, slabs, x->squares + p.head * head_columns, x);
         int64_t done = p.t + s->chunk - k->start;
@@ -181,11 +155,6 @@ static void run_steps(const struct job *job, int64_t seq, int64_t head, struct s
     }
 }
 
-static int64_t tasks_per_sequence(const struct job *job)
-{
-    return (job->s.HV + job->heads_per_task - 1) / job->heads_per_task;
-}
-
 static void run_task(void *arg, int64_t task, int thread)
 {
     const struct job *job = arg;
@@ -193,19 +162,12 @@ static void run_task(void *arg, int64_t task, int thread)
     struct scratch x = {0};
     int64_t *first_snapshot;
     carve_work(&c, job, thread + 1, &first_snapshot, &x);
-    int group = (int)(task % job->split.n_group);
-    int64_t unit = task / job->split.n_group, per_seq = tasks_per_sequence(job);
-    struct task k = {.seq = unit / per_seq, .first_head = unit % per_seq * job->heads_per_task};
-    int64_t heads_left = job->s.HV - k.first_head;
-    k.n_head = heads_left < job->heads_per_task ? (int)heads_left : job->heads_per_task;
-    k.start = kl__seq_start(job->a->cu_seqlens, k.seq, job->s.T);
-    k.end = kl__seq_start(job->a->cu_seqlens, k.seq + 1, job->s.T);
-    k.c = kl__columns_of(job->split, group, job->s.V);
+    struct kl__turns k = kl__turns_of(&job->plan, task);
     bool alone = job->a->path == KL_PATH_AUTO && k.end - k.start == 1 && !kl__present(job->a->e);
     bool steps = job->a->path == KL_PATH_RECURRENT || alone;
     if (!steps)
         run_chunks(job, &k, &x);
-    else if (group == 0)
+    else if (k.group == 0)
         for (int h = 0; h < k.n_head; h++)
             run_steps(job, k.seq, k.first_head + h, &x);
 }
@@ -215,10 +177,9 @@ static struct job make_job(const kl_backend *be, const kl_kda_args *a)
     const struct kl__kernels *k = kl__cpu_kernels(be);
     struct job job = {.k = k, .a = a, .s = kl__kda_shape(a)};
     job.half = a->operands == KL_OPERANDS_BF16 && k->kda_slabs_half != kl__kda_slabs_half_ref;
-    int n_thread = kl_pool_threads(be->pool);
     job.s.in_place = true;
-    job.heads_per_task = kl__heads_per_task(job.s.n_seq, job.s.HV, n_thread);
-    job.split = kl__split_columns(job.s.n_seq * tasks_per_sequence(&job), n_thread, kl__n_slab(job.s.V));
+    job.plan = kl__turn_plan(job.s.n_seq, a->cu_seqlens, job.s.T, job.s.HV, job.s.V, job.s.chunk,
+                             kl_pool_threads(be->pool));
     return job;
 }
 
@@ -234,7 +195,7 @@ kl_status kl__cpu_kda(const kl_backend *be, const kl_kda_args *a, kl_error *err)
         job.first_snapshot[seq] = n_snapshot;
         n_snapshot += kl__seq_tokens(a->cu_seqlens, seq, job.s.T) / a->snapshot_every;
     }
-    kl__pool_run(be->pool, job.s.n_seq * tasks_per_sequence(&job) * job.split.n_group, run_task, &job);
+    kl__pool_run(be->pool, kl__turn_tasks(&job.plan), run_task, &job);
     return KL_OK;
 }
 

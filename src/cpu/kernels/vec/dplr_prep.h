@@ -117,46 +117,6 @@ INLINE void decay_rows(const struct block *b)
     }
 }
 
-/* Token r of the block with ROWS writers of one kind from row `rows` on. */
-INLINE void add_products(const struct block *b, int r, const float *rows, ptrdiff_t j, vf sums[2 * ROWS], int n_vec)
-{
-    vf br[STEP], qr[STEP];
-#pragma GCC unroll 8
-    for (int v = 0; v < n_vec; v++) {
-        br[v] = vload(b->bd + r * b->ld + j + v * KL_LANES);
-        qr[v] = vload(b->qd + r * b->ld + j + v * KL_LANES);
-    }
-    for (int i = 0; i < ROWS; i++, rows += b->ld) {
-        vf x = j == 0 ? (vf){0} : sums[i], y = j == 0 ? (vf){0} : sums[ROWS + i];
-#pragma GCC unroll 8
-        for (int v = 0; v < n_vec; v++) {
-            vf w = vload(rows + j + v * KL_LANES);
-            x += w * br[v];
-            y += w * qr[v];
-        }
-        sums[i] = x;
-        sums[ROWS + i] = y;
-    }
-}
-
-/* The pairs of the block with one kind of rows of earlier blocks. */
-INLINE void add_earlier(const struct block *b, const float *rows, float *with_b, float *with_q)
-{
-    for (int i0 = 0; i0 < b->t0; i0 += ROWS)
-        for (int r = 0; r < b->n; r++) {
-            vf sums[2 * ROWS], sum[2 * ROWS / KL_LANES];
-            const float *from = rows + i0 * b->ld;
-            ptrdiff_t j = 0, row = (b->t0 + r) * KL_CHUNK_MAX + i0;
-            for (; j + STEP * KL_LANES <= b->end; j += STEP * KL_LANES)
-                add_products(b, r, from, j, sums, STEP);
-            for (; j < b->end; j += KL_LANES)
-                add_products(b, r, from, j, sums, 1);
-            add_lanes(sum, sums, 2 * ROWS);
-            store_some(with_b + row, sum, 2 * ROWS, 0, ROWS, b->add);
-            store_some(with_q + row, sum, 2 * ROWS, ROWS, ROWS, b->add);
-        }
-}
-
 /* What decays over the block, or has decayed before it. */
 INLINE void join_block(const struct block *b)
 {
@@ -196,8 +156,9 @@ void KL_VARIANT(dplr_prep)(struct kl__dplr_chunk *c, const struct kl__dplr_rows 
                               .c = c};
             add_inside(&b);
             decay_rows(&b);
-            add_earlier(&b, b.ku, c->Abk, c->Aqk);
-            add_earlier(&b, b.au, c->Aba, c->Aqa);
+            const struct readers r = {b.t0, b.n, b.end, ld, b.add, b.bd, b.qd};
+            pair_with_earlier(&r, b.ku, c->Abk, c->Aqk, ROWS);
+            pair_with_earlier(&r, b.au, c->Aba, c->Aqa, ROWS);
             join_block(&b);
         }
 }

@@ -124,47 +124,6 @@ INLINE void decay_rows(const struct block *b)
     }
 }
 
-/* Token r of the block with KL_ROWS writers from row `ku` on, n_vec vectors from channel j of the panel on. */
-INLINE void add_products(const struct block *b, int r, const float *ku, ptrdiff_t j, vf sums[2 * KL_ROWS], int n_vec)
-{
-    vf kr[STEP], qr[STEP];
-#pragma GCC unroll 8
-    for (int v = 0; v < n_vec; v++) {
-        kr[v] = vload(b->kd + r * b->ld + j + v * KL_LANES);
-        qr[v] = vload(b->qd + r * b->ld + j + v * KL_LANES);
-    }
-    for (int i = 0; i < KL_ROWS; i++, ku += b->ld) {
-        vf x = j == 0 ? (vf){0} : sums[i], y = j == 0 ? (vf){0} : sums[KL_ROWS + i];
-#pragma GCC unroll 8
-        for (int v = 0; v < n_vec; v++) {
-            vf w = vload(ku + j + v * KL_LANES);
-            x += w * kr[v];
-            y += w * qr[v];
-        }
-        sums[i] = x;
-        sums[KL_ROWS + i] = y;
-    }
-}
-
-/* The pairs of the block with earlier blocks. */
-INLINE void add_earlier(const struct block *b)
-{
-    for (int i0 = 0; i0 < b->t0; i0 += KL_ROWS)
-        for (int r = 0; r < b->n; r++) {
-            vf sums[2 * KL_ROWS];
-            const float *ku = b->ku + i0 * b->ld;
-            ptrdiff_t j = 0, row = (b->t0 + r) * KL_CHUNK_MAX + i0;
-            for (; j + STEP * KL_LANES <= b->end; j += STEP * KL_LANES)
-                add_products(b, r, ku, j, sums, STEP);
-            for (; j < b->end; j += KL_LANES)
-                add_products(b, r, ku, j, sums, 1);
-            vf sum[2 * KL_ROWS / KL_LANES];
-            add_lanes(sum, sums, 2 * KL_ROWS);
-            store_some(b->A + row, sum, 2 * KL_ROWS, 0, KL_ROWS, b->add);
-            store_some(b->P + row, sum, 2 * KL_ROWS, KL_ROWS, KL_ROWS, b->add);
-        }
-}
-
 /* What decays over the block, or has decayed before it. */
 INLINE void join_block(const struct block *b)
 {
@@ -206,7 +165,8 @@ void KL_VARIANT(kda_prep)(struct kl__kda_chunk *c, const float *q, ptrdiff_t ldq
                               .decay = decay};
             add_inside(&b);
             decay_rows(&b);
-            add_earlier(&b);
+            const struct readers r = {b.t0, b.n, b.end, b.ld, b.add, b.kd, b.qd};
+            pair_with_earlier(&r, b.ku, x.A, x.P, KL_ROWS);
             join_block(&b);
         }
 }

@@ -40,4 +40,56 @@ INLINE void multiply_rows(float *rows, ptrdiff_t ld, const float *factor, int n,
             vstore(rows + r * ld + j, vload(rows + r * ld + j) * vload(factor + j));
 }
 
+/* The tokens of a block as two kinds of readers, on a panel: rows that have decayed from the block's start on. */
+struct readers {
+    int t0, n;
+    ptrdiff_t end, ld;
+    bool add; /* to the pairs of earlier panels */
+    const float *first, *second;
+};
+
+enum { MOST_WRITERS = 16 };
+
+/* Sums over n_vec vectors from channel j of the panel on, of reader r with n_row writers from row `rows` on: those of
+ * the first kind, then those of the second. */
+INLINE void add_products(const struct readers *b, int r, const float *rows, ptrdiff_t j, vf *sums, int n_row, int n_vec)
+{
+    vf first[STEP], second[STEP];
+#pragma GCC unroll 8
+    for (int v = 0; v < n_vec; v++) {
+        first[v] = vload(b->first + r * b->ld + j + v * KL_LANES);
+        second[v] = vload(b->second + r * b->ld + j + v * KL_LANES);
+    }
+    for (int i = 0; i < n_row; i++, rows += b->ld) {
+        vf x = j == 0 ? (vf){0} : sums[i], y = j == 0 ? (vf){0} : sums[n_row + i];
+#pragma GCC unroll 8
+        for (int v = 0; v < n_vec; v++) {
+            vf w = vload(rows + j + v * KL_LANES);
+            x += w * first[v];
+            y += w * second[v];
+        }
+        sums[i] = x;
+        sums[n_row + i] = y;
+    }
+}
+
+/* The pairs of the block with one kind of rows of earlier blocks, which are n_row <= MOST_WRITERS tokens each. */
+INLINE void pair_with_earlier(const struct readers *b, const float *rows, float *with_first, float *with_second,
+                              int n_row)
+{
+    for (int i0 = 0; i0 < b->t0; i0 += n_row)
+        for (int r = 0; r < b->n; r++) {
+            vf sums[2 * MOST_WRITERS], sum[2 * MOST_WRITERS / KL_LANES];
+            const float *from = rows + i0 * b->ld;
+            ptrdiff_t j = 0, row = (b->t0 + r) * KL_CHUNK_MAX + i0;
+            for (; j + STEP * KL_LANES <= b->end; j += STEP * KL_LANES)
+                add_products(b, r, from, j, sums, n_row, STEP);
+            for (; j < b->end; j += KL_LANES)
+                add_products(b, r, from, j, sums, n_row, 1);
+            add_lanes(sum, sums, 2 * n_row);
+            store_some(with_first + row, sum, 2 * n_row, 0, n_row, b->add);
+            store_some(with_second + row, sum, 2 * n_row, n_row, n_row, b->add);
+        }
+}
+
 #endif
