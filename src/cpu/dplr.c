@@ -62,7 +62,8 @@ static struct kl__ahead rows_at(const struct job *job, const struct kl__turns *k
     return x;
 }
 
-static void run_chunk(const struct job *job, const struct kl__turns *k, struct kl__place p, float *slabs, struct scratch *x)
+static void run_chunk(const struct job *job, const struct kl__turns *k, struct kl__place p, float *slabs,
+                      struct scratch *x)
 {
     int64_t head = k->first_head + p.head;
     int n = kl__tokens_at(k, p);

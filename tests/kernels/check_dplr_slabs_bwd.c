@@ -49,7 +49,7 @@ static struct args operands(kc *c, int n, int K, int n_slab, int gap, enum kc_fi
     float *S = kc_in(c, "S", (int64_t)row * K, KC_NORMAL);
     a.S = S;
     a.D = kc_inout(c, "D", (int64_t)row * K, KC_NORMAL, 2e-5);
-    kc_cancels(c, 1); /* what the tokens erase is as large as what was there */
+    kc_cancels(c, sqrt(n)); /* what tokens erase is as large as what earlier ones have added */
     a.chunk = dplr_chunk(c, n, K, decay);
     float *after = kc_in(c, "state after", (int64_t)row * K, KC_ZERO);
     for (int64_t i = 0; i < (int64_t)row * K; i++)

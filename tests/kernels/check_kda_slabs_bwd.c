@@ -43,7 +43,7 @@ static struct args operands(kc *c, int n, int K, int n_slab, int gap, enum kc_fi
     float *S = kc_in(c, "S", (int64_t)row * K, KC_NORMAL);
     a.S = S;
     a.D = kc_inout(c, "D", (int64_t)row * K, KC_NORMAL, 2e-5);
-    kc_cancels(c, 1);
+    kc_cancels(c, sqrt(n)); /* what tokens erase is as large as what earlier ones have added */
     a.chunk = kda_chunk(c, n, K, decay);
     if (rule == KL_RULE_DELTA)
         kl__kda_again_ref(NULL, S, e, a.lde, &a.chunk, v, row, n_slab);

@@ -11,7 +11,7 @@
  * As training runs them: the forward keeps a state every 64 tokens, and the errors; the backward is given both. */
 #include "timed.h"
 
-#include "machine.h"
+#include "../cli/machine.h"
 
 enum { KEEP_EVERY = 64 }; /* tokens */
 
