@@ -203,12 +203,12 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
 static const struct ka_option options[] = {
     {"lengths", 'l', "LIST", KA_NUMBERS, FIELD(lengths), 8, 1 << 20, NULL, NULL,
      "tokens of the texts; default: 128,512,2K,8K,32K"},
-    {"trials", 0, "N", KA_NUMBER, FIELD(trials), 1, 1 << 20, NULL, NULL, "texts of each length; default: 8"},
+    {"trials", 0, "N", KA_NUMBER, FIELD(trials), 1, 1 << 20, NULL, NULL, "texts of each length; default: 4"},
     {"pairs", 0, "N", KA_NUMBER, FIELD(pairs), 1, MOST_PAIRS, NULL, NULL,
      "things that are hidden in each, and asked for; default: 8"},
     {"seed", 0, "N", KA_NUMBER, FIELD(seed), 0, INT64_MAX, NULL, NULL, "of the texts; default: 1000"},
     {"patience", 0, "X", KA_REAL, FIELD(patience), 0, 1000000, NULL, NULL,
-     "seconds: a length that a model would take longer for is left out;\ndefault: 20"},
+     "seconds: a length that a model would take longer for is left out;\ndefault: 60"},
     {"threads", 't', "N", KA_NUMBER, FIELD(threads), 0, 1024, NULL, NULL, "0, the default: one per core"},
     {"json", 0, NULL, KA_FLAG, FIELD(json), 0, 0, NULL, NULL, "a JSON object for each model and length"},
     {0},
@@ -216,7 +216,7 @@ static const struct ka_option options[] = {
 #undef FIELD
 
 static const struct settings defaults = {
-    .lengths = {.n = 5, .at = {128, 512, 2048, 8192, 32768}}, .trials = 8, .pairs = 8, .seed = 1000, .patience = 20};
+    .lengths = {.n = 5, .at = {128, 512, 2048, 8192, 32768}}, .trials = 4, .pairs = 8, .seed = 1000, .patience = 60};
 
 const struct ka_verb ka_verb_needle = {
     .name = "needle",
