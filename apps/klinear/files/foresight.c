@@ -94,15 +94,12 @@ static kl_status measure_memory(double *gbps, kl_pool *pool, kl_error *err)
     for (size_t i = 0; i < SWEEP_BYTES / sizeof *memory; i += 64)
         memory[i] = i;
     struct sweep s = {.at = memory};
-    volatile uint64_t seen = 0;
     *gbps = 0;
     for (int round = 0; round < 3; round++) {
         double start = ka_seconds();
         kl__pool_run(pool, SWEEP_TASKS, sweep_task, &s);
         double now = SWEEP_BYTES / (ka_seconds() - start) * 1e-9;
         *gbps = now > *gbps ? now : *gbps;
-        for (int i = 0; i < SWEEP_TASKS; i++)
-            seen += s.sum[i];
     }
     ka_free(memory, SWEEP_BYTES);
     return KL_OK;
