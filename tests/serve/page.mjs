@@ -281,7 +281,8 @@ const tests = {
         await page.locator("#message").focus();
         await page.keyboard.type("Hello");
         await page.keyboard.press("Enter");
-        await page.getByText("8 tokens").waitFor({ timeout: 20000 });
+        await page.waitForFunction(() => document.querySelectorAll(".turn").length === 2);
+        await idle(page);
         await page.keyboard.type("And more");
         await page.keyboard.press("Enter");
         await page.waitForFunction(() => document.querySelectorAll(".turn").length === 4);
