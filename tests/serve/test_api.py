@@ -231,7 +231,7 @@ def check_refusals(s):
                                 ("logit_bias", {"1": 101}, ("101",)), ("stop", [""], ("1 to",)),
                                 ("stop", ["a"] * 17, ("17", "16")), ("seed", 1.5, ("whole",)),
                                 ("stream", 1, ("true or false",)), ("nonsense", 1, ("nonsense",)),
-                                ("response_format", {"type": "json_object"}, ("json_object",))]:
+                                ("response_format", {"type": "xml"}, ("xml", "json_schema"))]:
         answer = s.refused(400, dict(hello, **{field: value}), field, *words)
         expect(answer["error"]["param"] == field and answer["error"]["type"] == "invalid_request_error", str(answer))
     s.refused(400, {"prompt": [1, 99999]}, "out of range", path=TEXT)
