@@ -295,9 +295,10 @@ KL_API kl_status kl_mla(const kl_backend *backend, const kl_mla_args *args, kl_e
 
 /** Bytes of `packed` for these weights ([H][DN][R] and [H][DV][R]); 0: kl_mla_pack would refuse them. */
 KL_API size_t kl_mla_packed_bytes(const kl_backend *backend, kl_tensor w_uk, kl_tensor w_uv);
-/** Writes them to `packed`, aligned to 64 bytes.  Threads: the backend's.  KL_ERR_MEMORY where there is none for a head
- *  in f32 for each of them.   [T: ops/mla_packed] */
-KL_API kl_status kl_mla_pack(const kl_backend *backend, void *packed, kl_tensor w_uk, kl_tensor w_uv, kl_error *err);
+/** Writes them to `packed`, aligned to 64 bytes.  Threads: the backend's.   [T: ops/mla_packed] */
+KL_API size_t kl_mla_pack_workspace(const kl_backend *backend, kl_tensor w_uk, kl_tensor w_uv);
+KL_API kl_status kl_mla_pack(const kl_backend *backend, void *packed, kl_tensor w_uk, kl_tensor w_uv, kl_workspace work,
+                             kl_error *err);
 
 /** Gradients of kl_mla over a contiguous cache (paging is KL_ERR_UNSUPPORTED).  Goes through the expanded form whatever
  *  fwd.form says; gradients of latents are summed over heads, those of weights over rows of the cache, in order. */

@@ -80,6 +80,7 @@ const struct kl__backend_type kl__backend_cpu = {
 #include "ops/ops.def"
 #undef OP
             .mla_packed_bytes = kl__cpu_mla_packed_bytes,
+            .mla_pack_workspace = kl__cpu_mla_pack_workspace,
             .mla_pack = kl__cpu_mla_pack,
             .weight_linears_workspace = kl__cpu_weight_linears_workspace,
             .weight_linears = kl__cpu_weight_linears,

@@ -25,7 +25,9 @@ static inline const struct kl__kernels *kl__cpu_kernels(const kl_backend *be)
 #undef OP
 
 size_t kl__cpu_mla_packed_bytes(const kl_backend *be, kl_tensor w_uk, kl_tensor w_uv);
-kl_status kl__cpu_mla_pack(const kl_backend *be, void *to, kl_tensor w_uk, kl_tensor w_uv, kl_error *err);
+size_t kl__cpu_mla_pack_workspace(const kl_backend *be, kl_tensor w_uk, kl_tensor w_uv);
+kl_status kl__cpu_mla_pack(const kl_backend *be, void *to, kl_tensor w_uk, kl_tensor w_uv, kl_workspace work,
+                           kl_error *err);
 size_t kl__cpu_weight_linears_workspace(const kl_backend *be, const struct kl__weight_product *p, int n,
                                         int64_t n_token);
 void kl__cpu_weight_linears(const kl_backend *be, const struct kl__weight_product *p, int n, kl_tensor x,

@@ -1,5 +1,4 @@
 /* Weights between latents and heads as 16-bit integers (sixteen.h), head after head. */
-#include "base/error.h"
 #include "base/pool.h"
 #include "cpu/latent.h"
 
@@ -64,17 +63,25 @@ static void pack_task(void *arg, int64_t head, int thread)
     kl__i16_pack(x->k, to.value, to.value_scale, uv, x->n_v, x->n_latent, false, s.line, s.integers);
 }
 
-kl_status kl__cpu_mla_pack(const kl_backend *be, void *to, kl_tensor w_uk, kl_tensor w_uv, kl_error *err)
+static size_t thread_bytes(const struct kl__latent *x)
 {
-    struct job job = {.x = weights_only(be, to, w_uk, w_uv)};
     struct kl__carver one = {0};
-    carve(&one, &job.x);
-    job.thread_bytes = (one.bytes + KL_ALIGN - 1) / KL_ALIGN * KL_ALIGN;
-    job.scratch = kl__alloc(be->alloc, (size_t)kl_pool_threads(be->pool) * job.thread_bytes);
-    if (!job.scratch)
-        return kl__fail(err, KL_ERR_MEMORY, "kl_mla_pack: no memory for a head in f32 for each of %d threads",
-                        kl_pool_threads(be->pool));
+    carve(&one, x);
+    return (one.bytes + KL_ALIGN - 1) / KL_ALIGN * KL_ALIGN;
+}
+
+size_t kl__cpu_mla_pack_workspace(const kl_backend *be, kl_tensor w_uk, kl_tensor w_uv)
+{
+    struct kl__latent x = weights_only(be, NULL, w_uk, w_uv);
+    return (size_t)kl_pool_threads(be->pool) * thread_bytes(&x);
+}
+
+kl_status kl__cpu_mla_pack(const kl_backend *be, void *to, kl_tensor w_uk, kl_tensor w_uv, kl_workspace work,
+                           kl_error *err)
+{
+    struct job job = {.x = weights_only(be, to, w_uk, w_uv), .scratch = work.data};
+    (void)err;
+    job.thread_bytes = thread_bytes(&job.x);
     kl__pool_run(be->pool, job.x.n_head, pack_task, &job);
-    kl__release(be->alloc, job.scratch);
     return KL_OK;
 }

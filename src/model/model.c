@@ -86,27 +86,42 @@ static size_t latent_bytes(const kl_model *m, int layer)
     return (kl_mla_packed_bytes(m->net.be, l->w_uk, l->w_uv) + KL_ALIGN - 1) / KL_ALIGN * KL_ALIGN;
 }
 
-/* Attention multiplies integers of 16 bits where the file has no more than that, unless all is to be exact. */
-static kl_status pack_latents(kl_model *m, kl_error *err)
+static kl_status pack_each_latent(kl_model *m, kl_workspace work, kl_error *err)
 {
-    for (int i = 0; i < m->net.c.n_layer; i++)
-        m->latent_bytes += latent_bytes(m, i);
-    if (m->latent_bytes == 0)
-        return KL_OK;
-    m->latents = kl__alloc_large(m->alloc, m->latent_bytes);
-    if (!m->latents)
-        return kl__fail(err, KL_ERR_MEMORY, "no memory for %zu bytes of packed matrices", m->latent_bytes);
     char *to = m->latents;
     for (int i = 0; i < m->net.c.n_layer; i++) {
         struct kl__layer *l = &m->net.layer[i];
         size_t bytes = latent_bytes(m, i);
         if (bytes == 0)
             continue;
-        KL_TRY(kl_mla_pack(m->net.be, to, l->w_uk, l->w_uv, err));
+        KL_TRY(kl_mla_pack(m->net.be, to, l->w_uk, l->w_uv, work, err));
         l->kv_packed = to;
         to += bytes;
     }
     return KL_OK;
+}
+
+/* Attention multiplies integers of 16 bits where the file has no more than that, unless all is to be exact. */
+static kl_status pack_latents(kl_model *m, kl_error *err)
+{
+    kl_workspace work = {0};
+    for (int i = 0; i < m->net.c.n_layer; i++) {
+        const struct kl__layer *l = &m->net.layer[i];
+        size_t bytes = latent_bytes(m, i), lent = bytes ? kl_mla_pack_workspace(m->net.be, l->w_uk, l->w_uv) : 0;
+        m->latent_bytes += bytes;
+        work.bytes = lent > work.bytes ? lent : work.bytes;
+    }
+    if (m->latent_bytes == 0)
+        return KL_OK;
+    m->latents = kl__alloc_large(m->alloc, m->latent_bytes);
+    work.data = kl__alloc(m->alloc, work.bytes);
+    kl_status status = KL_ERR_MEMORY;
+    if (m->latents && work.data)
+        status = pack_each_latent(m, work, err);
+    else
+        kl__fail(err, status, "no memory for %zu bytes of packed matrices", m->latent_bytes + work.bytes);
+    kl__release(m->alloc, work.data);
+    return status;
 }
 
 static kl_status open_net(kl_model *m, const char *path, const kl_model_options *o, kl_error *err)

@@ -22,7 +22,9 @@ struct kl__ops {
 #include "ops/ops.def"
 #undef OP
     size_t (*mla_packed_bytes)(const kl_backend *be, kl_tensor w_uk, kl_tensor w_uv);
-    kl_status (*mla_pack)(const kl_backend *be, void *to, kl_tensor w_uk, kl_tensor w_uv, kl_error *err);
+    size_t (*mla_pack_workspace)(const kl_backend *be, kl_tensor w_uk, kl_tensor w_uv);
+    kl_status (*mla_pack)(const kl_backend *be, void *to, kl_tensor w_uk, kl_tensor w_uv, kl_workspace work,
+                          kl_error *err);
     /* Products with the weights of a file (ops/weight.h). */
     size_t (*weight_linears_workspace)(const kl_backend *be, const struct kl__weight_product *p, int n,
                                        int64_t n_token);

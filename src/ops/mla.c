@@ -89,13 +89,20 @@ size_t kl_mla_packed_bytes(const kl_backend *be, kl_tensor w_uk, kl_tensor w_uv)
     return check_pack(be, w_uk, w_uv, NULL) == KL_OK ? be->type->ops.mla_packed_bytes(be, w_uk, w_uv) : 0;
 }
 
-kl_status kl_mla_pack(const kl_backend *be, void *packed, kl_tensor w_uk, kl_tensor w_uv, kl_error *err)
+size_t kl_mla_pack_workspace(const kl_backend *be, kl_tensor w_uk, kl_tensor w_uv)
+{
+    return check_pack(be, w_uk, w_uv, NULL) == KL_OK ? be->type->ops.mla_pack_workspace(be, w_uk, w_uv) : 0;
+}
+
+kl_status kl_mla_pack(const kl_backend *be, void *packed, kl_tensor w_uk, kl_tensor w_uv, kl_workspace work,
+                      kl_error *err)
 {
     KL_TRY(check_pack(be, w_uk, w_uv, err));
     if (!packed || (uintptr_t)packed % 64 != 0)
         return kl__fail(err, KL_ERR_ARGUMENT, "kl_mla_pack: packed is at %p, expected memory at a multiple of 64",
                         packed);
-    return be->type->ops.mla_pack(be, packed, w_uk, w_uv, err);
+    KL_TRY(kl__check_work("kl_mla_pack", work, be->type->ops.mla_pack_workspace(be, w_uk, w_uv), err));
+    return be->type->ops.mla_pack(be, packed, w_uk, w_uv, work, err);
 }
 
 static kl_status check_bwd(const kl_backend *be, const kl_mla_bwd_args *a, kl_error *err)

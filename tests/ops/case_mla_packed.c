@@ -66,7 +66,8 @@ static const void *pack(const kl_backend *be, const kl_mla_args *a)
     size_t bytes = kl_mla_packed_bytes(be, a->w_uk, a->w_uv);
     assert_true(bytes > 0);
     void *to = (void *)(((uintptr_t)kt_bytes(bytes + 64) + 63) / 64 * 64);
-    KT_OK(kl_mla_pack(be, to, a->w_uk, a->w_uv, KT_ERR));
+    kl_workspace work = kt_work(kl_mla_pack_workspace(be, a->w_uk, a->w_uv));
+    KT_OK(kl_mla_pack(be, to, a->w_uk, a->w_uv, work, KT_ERR));
     return to;
 }
 
@@ -205,10 +206,13 @@ static void refusals(void **state)
     kl_mla_args a = args_of(&p, KL_MLA_AUTO);
     a.packed = (const void *)(uintptr_t)4;
     KT_ASSERT_FAILED(kl_mla(be, &a, &err), KL_ERR_ARGUMENT, &err, "packed is at 0x4", "multiple of 64");
-    KT_ASSERT_FAILED(kl_mla_pack(be, NULL, a.w_uk, a.w_uv, &err), KL_ERR_ARGUMENT, &err, "packed", "64");
+    kl_workspace none = {0};
+    KT_ASSERT_FAILED(kl_mla_pack(be, NULL, a.w_uk, a.w_uv, none, &err), KL_ERR_ARGUMENT, &err, "packed", "64");
+    KT_ASSERT_FAILED(kl_mla_pack(be, kt_bytes(64), a.w_uk, a.w_uv, none, &err), KL_ERR_WORKSPACE, &err,
+                     "workspace is 0");
     a.w_uv.dim[2]++;
     assert_int_equal(kl_mla_packed_bytes(be, a.w_uk, a.w_uv), 0);
-    KT_ASSERT_FAILED(kl_mla_pack(be, kt_bytes(64), a.w_uk, a.w_uv, &err), KL_ERR_SHAPE, &err, "w_uv", "37");
+    KT_ASSERT_FAILED(kl_mla_pack(be, kt_bytes(64), a.w_uk, a.w_uv, none, &err), KL_ERR_SHAPE, &err, "w_uv", "37");
     a = args_of(&p, KL_MLA_AUTO);
     const int32_t page[2] = {0, 0}, *tables[] = {page + 1, page, page, page};
     a.cache = kl_view3(p.cache, KL_F32, 1, PAGE, p.R + p.DR);
