@@ -57,3 +57,12 @@ d = json.load(open(sys.argv[1]), parse_constant=lambda name: sys.exit("not JSON:
 sys.exit(0 if eval('(' + sys.argv[2] + ')') else 1)
 PYTHON
 }
+
+# never_ends MODEL: options that keep a model from ending its answer, whatever it draws.
+never_ends() {
+    local mark id
+    for mark in "[EOS]" "<|im_end|>" "[EOT]"; do
+        id=$("$klinear" tokenize -m "$1" -p "$mark" --special)
+        [ "$id" != "${id#* }" ] || printf -- '--logit-bias %s=-inf ' "$id"
+    done
+}

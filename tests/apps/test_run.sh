@@ -223,7 +223,7 @@ expect_code 1
 expect_in_err "klinear run: standard output cannot be written: No space left on device"
 [ "$(wc -l <"$err")" = 1 ] || fail "expected one sentence"
 line="run, interrupted"
-"$klinear" run -m "$model" --logit-bias "$end=-inf" one -n 0 >"$out" 2>"$err" &
+"$klinear" run -m "$model" $(never_ends "$model") one -n 0 >"$out" 2>"$err" &
 pid=$!
 for i in $(seq 100); do
     [ "$(wc -c <"$out")" -lt 20 ] || break

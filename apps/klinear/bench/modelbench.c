@@ -172,7 +172,7 @@ static kl_status sample(struct deep *d, const struct trial *t, double *seconds, 
     kl_status status = t->phase == DECODE ? decode(d, t, err)
                                           : kl_prefill(d->session[0], d->token, t->tokens, d->logits, go_on, NULL, err);
     *seconds = ka_seconds() - start;
-    return status == KL_ERR_CANCELLED ? kl__fail(err, status, "interrupted") : status;
+    return ka_step_status(status, err);
 }
 
 /* Tokens of a sample that is not recorded.  At a great depth a few have everything read and awake, too. */

@@ -1,5 +1,7 @@
 #include "interrupt.h"
 
+#include "base/error.h"
+
 #include <signal.h>
 #include <stddef.h>
 #include <sys/time.h>
@@ -53,4 +55,9 @@ void ka_forget_interrupt(void)
 {
     tick_every(0);
     caught = 0;
+}
+
+kl_status ka_step_status(kl_status status, kl_error *err)
+{
+    return status == KL_ERR_CANCELLED ? kl__fail(err, status, "interrupted") : status;
 }

@@ -45,7 +45,7 @@ static kl_status read_piece(struct ka_loaded *l, kl_session *session, const int3
 {
     kl_span span = {.session = session, .token = token, .n_token = n, .decode = decode, .want = want, .logits = logits};
     int64_t first = kl_session_length(session);
-    KL_TRY(kl_step(l->engine, &span, 1, err));
+    KL_TRY(ka_step_status(kl_step(l->engine, &span, 1, err), err));
     if (span.status != KL_OK)
         return kl__fail(err, span.status, "the logits of tokens %lld .. %lld are not all finite", (long long)first,
                         (long long)first + n - 1);

@@ -103,7 +103,7 @@ static kl_status read_window(struct work *w, int64_t first, int64_t counted, int
                         .logits = w->logits};
         if (ka_interrupted())
             return kl__fail(err, KL_ERR_CANCELLED, "interrupted");
-        KL_TRY(kl_step(w->l.engine, &span, 1, err));
+        KL_TRY(ka_step_status(kl_step(w->l.engine, &span, 1, err), err));
         if (span.status != KL_OK)
             return kl__fail(err, span.status, "the logits of tokens %lld .. %lld are not all finite", (long long)t,
                             (long long)(t + n - 1));

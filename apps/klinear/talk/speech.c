@@ -82,7 +82,7 @@ kl_status ka_speech_read(struct ka_speech *s, kl_error *err)
     ka_progress_end(&p);
     s->stats.read_seconds = ka_seconds() - start;
     take_off(s, kl_session_length(s->session) - before);
-    return status == KL_ERR_CANCELLED ? kl__fail(err, status, "interrupted") : status;
+    return ka_step_status(status, err);
 }
 
 /* ------------------------------------------------------------------------------------------------------- writing -- */
