@@ -95,7 +95,7 @@ static void carve(struct kl__shelf *s, struct kl__carver *c)
     kl__carve(c, 1, KL__READ_ALIGN); /* so that rooms can begin at a multiple of that */
     char *room = kl__carve(c, 0, 1);
     if (room)
-        room += (KL__READ_ALIGN - (uintptr_t)room % KL__READ_ALIGN) % KL__READ_ALIGN - KL__READ_ALIGN;
+        room -= (uintptr_t)room % KL__READ_ALIGN;
     for (int p = 0; p < KL__SHELF_PARTS; p++) {
         size_t bytes = room_of(s->net, p);
         for (size_t i = 0; room && i < n_slot; i++)
