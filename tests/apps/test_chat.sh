@@ -188,9 +188,9 @@ until(rb"conversation 1 of 1.*> ")
 os.write(fd, b"\x04")
 while True:
     try:
-        if not select.select([fd], [], [], 0.5)[0]:
-            os.write(fd, b"\x04")  # a key that comes before the line editor is ready is lost: press it again
-        elif not os.read(fd, 65536):
+        if not select.select([fd], [], [], 20)[0]:
+            sys.exit(f"waited for the end, saw {seen}")
+        if not os.read(fd, 65536):
             break
     except OSError:
         break
@@ -208,7 +208,8 @@ if [ -n "$libedit" ]; then
     [ "$(stat -c %a "$file" "$scratch/state/klinear" | paste -sd' ')" = "600 700" ] || fail "expected it to be private"
 fi
 
-# A model that brings no chat template was not taught to answer, and somebody who types is told so.
+# A model that brings no chat template was not taught to answer, and somebody who types is told so.  The key that ends
+# it was pressed before anything was ready to read it.
 line="chat at a terminal, with a model without a template"
 python3 - "$klinear" "$model" >"$out" 2>"$err" <<'END'
 import os, pty, select, sys
@@ -216,12 +217,12 @@ pid, fd = pty.fork()
 if pid == 0:
     os.environ["TERM"] = "xterm"
     os.execv(sys.argv[1], [sys.argv[1], "chat", "-m", sys.argv[2]])
+os.write(fd, b"\x04")
 seen = b""
 while True:
     try:
-        if not select.select([fd], [], [], 0.5)[0]:
-            os.write(fd, b"\x04")  # a key that comes before the line editor is ready is lost: press it again
-            continue
+        if not select.select([fd], [], [], 20)[0]:
+            sys.exit(f"waited for the end, saw {seen}")
         piece = os.read(fd, 65536)
     except OSError:
         piece = b""

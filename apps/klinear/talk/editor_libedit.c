@@ -59,6 +59,15 @@ static unsigned char complete(EditLine *el, int key)
     return CC_REFRESH;
 }
 
+/* A Ctrl-D that was typed before the prompt: the terminal, not yet ours, made an end of it, which arrives as a zero.
+ * It ends an empty line here too; libedit itself would quote the next key, and so never see another Ctrl-D. */
+static unsigned char end(EditLine *el, int key)
+{
+    (void)key;
+    const LineInfo *info = el_line(el);
+    return info->lastchar == info->buffer ? CC_EOF : CC_NORM;
+}
+
 /* The file exists afterwards, and is nobody else's to read. */
 static bool is_private(const char *file)
 {
@@ -102,6 +111,8 @@ struct ka_editor *ka_editor_open(const char *file, ka_words words)
     el_set(e->el, EL_ADDFN, "klinear-complete", "complete a command", complete);
     el_set(e->el, EL_BIND, "^I", "klinear-complete", NULL);
     el_set(e->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
+    el_set(e->el, EL_ADDFN, "klinear-end", "end what is read, on an empty line", end);
+    el_set(e->el, EL_BIND, "^@", "klinear-end", NULL);
     open_history(e, file);
     el_source(e->el, NULL); /* what the user prefers: ~/.editrc */
     return e;
