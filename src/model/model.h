@@ -5,6 +5,12 @@
 #include "model/net.h"
 #include "model/weights.h"
 
+/** How far the packing of matrices has come. */
+struct kl__packing {
+    int layer, param; /* the next one; -1: those of the model itself */
+    size_t bytes;     /* of those before it */
+};
+
 struct kl_model {
     const kl_allocator *alloc; /* NULL, or &alloc_copy */
     kl_allocator alloc_copy;
@@ -13,6 +19,7 @@ struct kl_model {
     struct kl__bound bound;
     void *packed; /* packed matrices; NULL: none */
     size_t packed_bytes;
+    struct kl__packing packing;
     struct kl__map pack_map; /* the file that they lie in; data NULL: they are in memory of their own */
     struct kl__reader *reader; /* of a model under a limit (lean.c); NULL: it has none */
     void *fixed;               /* its matrices that every token meets */

@@ -48,35 +48,66 @@ static void forget(const kl_model *m, const struct kl__weight *w)
         kl__store_forget(m->store, w->each[e], bytes);
 }
 
-/* Packed matrices are at `from`, one behind the other; with `pack` they are put there first. */
-static void settle(kl_model *m, char *from, bool pack)
+/* The next matrix that is packed, layer after layer.  False: there is none. */
+static bool next_matrix(const kl_model *m, struct kl__packing *at, struct kl__weight **w, size_t *bytes)
 {
-    for (int i = -1; i < m->net.c.n_layer; i++)
-        for (int p = 0; p < KL__N_PARAM; p++) {
-            struct kl__weight *w = kl__model_weight(m, i, p);
-            size_t n = bytes_of(m, i, p);
-            if (n == 0)
-                continue;
-            if (pack)
-                kl__weight_pack(m->net.be, from, w);
-            if (pack)
-                forget(m, w);
-            w->packed = from;
-            from += n;
+    for (; at->layer < m->net.c.n_layer; at->layer++, at->param = 0)
+        for (; at->param < KL__N_PARAM; at->param++) {
+            *bytes = bytes_of(m, at->layer, at->param);
+            *w = kl__model_weight(m, at->layer, at->param);
+            if (*bytes > 0) {
+                at->param++;
+                return true;
+            }
         }
+    return false;
 }
 
-kl_status kl_model_pack(kl_model *m, kl_error *err)
+/* Packed matrices are at `from`, one behind the other, already. */
+static void settle(kl_model *m, char *from)
 {
-    size_t bytes = (size_t)kl_model_packed_bytes(m);
-    if (m->packed || m->reader || bytes == 0)
-        return KL_OK;
+    struct kl__weight *w;
+    size_t bytes;
+    m->packing = (struct kl__packing){.layer = -1};
+    for (; next_matrix(m, &m->packing, &w, &bytes); from += bytes)
+        w->packed = from;
+}
+
+static kl_status reserve(kl_model *m, size_t bytes, kl_error *err)
+{
     m->packed = kl__alloc_large(m->alloc, bytes);
     if (!m->packed)
         return kl__fail(err, KL_ERR_MEMORY, "no memory for %zu bytes of packed matrices", bytes);
     m->packed_bytes = bytes;
-    settle(m, m->packed, true);
+    m->packing = (struct kl__packing){.layer = -1};
     return KL_OK;
+}
+
+kl_status kl_model_pack_some(kl_model *m, int64_t bytes, bool *more, kl_error *err)
+{
+    size_t all = (size_t)kl_model_packed_bytes(m), n;
+    struct kl__weight *w;
+    *more = false;
+    if (m->reader || all == 0)
+        return KL_OK;
+    if (!m->packed)
+        KL_TRY(reserve(m, all, err));
+    while (bytes > 0 && next_matrix(m, &m->packing, &w, &n)) {
+        char *to = (char *)m->packed + m->packing.bytes;
+        kl__weight_pack(m->net.be, to, w);
+        forget(m, w);
+        w->packed = to;
+        m->packing.bytes += n;
+        bytes -= (int64_t)n;
+    }
+    *more = m->packing.bytes < all;
+    return KL_OK;
+}
+
+kl_status kl_model_pack(kl_model *m, kl_error *err)
+{
+    bool more;
+    return kl_model_pack_some(m, INT64_MAX, &more, err);
 }
 
 /* ----------------------------------------------------------------------------------------------------- in a file -- */
@@ -164,7 +195,8 @@ static bool find(kl_model *m, const char *path, const struct kl__pack_id *id)
     m->pack_map = map;
     m->packed = (void *)(uintptr_t)data;
     m->packed_bytes = (size_t)id->data_bytes;
-    settle(m, m->packed, false);
+    settle(m, m->packed);
+    m->packing.bytes = m->packed_bytes;
     return true;
 }
 
@@ -172,7 +204,9 @@ kl_status kl_model_pack_in(kl_model *m, const char *folder, bool *found, kl_erro
 {
     struct kl__pack_id id = {0};
     *found = false;
-    if (m->packed || m->reader || kl_model_packed_bytes(m) == 0)
+    if (m->packed)
+        return kl_model_pack(m, err);
+    if (m->reader || kl_model_packed_bytes(m) == 0)
         return KL_OK;
     KL_TRY(identify(&id, m, err));
     char *path = path_of(m, folder, &id);

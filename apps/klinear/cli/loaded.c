@@ -75,7 +75,8 @@ const struct ka_option ka_choice_options[] = {
      .field = offsetof(struct ka_choice, weights),
      .words = weights_name,
      .help = "packed (the default, where memory allows): copied once into the\n"
-             "layout of the fastest products; mapped: used as they lie in the file;\n"
+             "layout of the fastest products, while the first tokens are written;\n"
+             "mapped: used as they lie in the file;\n"
              "cached: packed, and kept in ~/.cache/klinear/packs for the next time.\n"
              "The results do not depend on it"},
     {.name = "biased-router",
@@ -118,7 +119,22 @@ static kl_status pack(struct ka_loaded *l, const struct ka_choice *choice, kl_er
     if (choice->weights == KA_WEIGHTS_MAPPED ||
         (size_t)kl_model_packed_bytes(l->model) > free_bytes - free_bytes / 4)
         return KL_OK;
-    return choice->weights == KA_WEIGHTS_CACHED ? pack_in_cache(l, err) : kl_model_pack(l->model, err);
+    if (choice->weights == KA_WEIGHTS_CACHED)
+        return pack_in_cache(l, err);
+    l->more_to_pack = choice->packs_later;
+    return choice->packs_later ? KL_OK : kl_model_pack(l->model, err);
+}
+
+kl_status ka_pack_more(struct ka_loaded *l, double seconds, kl_error *err)
+{
+    kl_status status = KL_OK;
+    l->pack_seconds += seconds;
+    while (l->more_to_pack && l->pack_seconds > 0 && status == KL_OK) {
+        double start = ka_seconds();
+        status = kl_model_pack_some(l->model, 1, &l->more_to_pack, err);
+        l->pack_seconds -= ka_seconds() - start;
+    }
+    return status;
 }
 
 static kl_status open_engine(struct ka_loaded *l, const struct ka_choice *choice, kl_engine_options *options,

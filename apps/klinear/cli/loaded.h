@@ -24,6 +24,7 @@ struct ka_choice {
     bool biased_router;
     int64_t arithmetic; /* index: fast, exact */
     int64_t weights;    /* index: packed, mapped, cached */
+    bool packs_later;   /* no option: who loads calls ka_pack_more() */
 };
 extern const struct ka_option ka_choice_options[];
 
@@ -35,6 +36,8 @@ struct ka_loaded {
     kl_engine *engine;
     kl_tokenizer *tokenizer; /* NULL before ka_load_tokenizer() */
     double seconds;          /* that opening took */
+    bool more_to_pack;       /* weights that are still used as they lie in the file */
+    double pack_seconds;     /* granted to ka_pack_more() and not used; negative: it took longer */
 };
 
 /** Opens everything but engine and tokenizer.  On failure nothing stays open. */
@@ -46,6 +49,10 @@ kl_status ka_load(struct ka_loaded *l, const struct ka_choice *choice, int batch
  *  are set here.  On failure nothing stays open. */
 kl_status ka_load_engine(struct ka_loaded *l, const struct ka_choice *choice, kl_engine_options *options,
                          int64_t beside, kl_error *err);
+/** Goes on with packing where weights are left, for about so many seconds more than in all calls before.  A prompt is
+ *  read as fast without, and the first token is there seconds earlier; who writes tokens one by one calls it between
+ *  them. */
+kl_status ka_pack_more(struct ka_loaded *l, double seconds, kl_error *err);
 /** Opens the tokenizer that lies in or beside the model.  Errors: as kl_tokenizer_open(); KL_ERR_FORMAT when it has
  *  tokens that the model does not know. */
 kl_status ka_load_tokenizer(struct ka_loaded *l, kl_error *err);

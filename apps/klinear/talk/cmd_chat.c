@@ -259,7 +259,7 @@ static const struct ka_option options[] = {
     {0},
 };
 
-static const struct settings defaults = {.choice = {.isa = 3}, .sampling = KA_SAMPLING_DEFAULTS};
+static const struct settings defaults = {.choice = {.isa = 3, .packs_later = true}, .sampling = KA_SAMPLING_DEFAULTS};
 
 const struct ka_verb ka_verb_chat = {
     .name = "chat",

@@ -311,7 +311,7 @@ static const struct ka_option options[] = {
 };
 
 static const struct settings defaults = {
-    .choice = {.isa = 3},
+    .choice = {.isa = 3, .packs_later = true},
     .sampling = KA_SAMPLING_DEFAULTS,
     .limits = {.n = 256},
 };

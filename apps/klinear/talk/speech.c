@@ -132,6 +132,18 @@ static kl_status choose(struct ka_speech *s, float *logits, size_t n_prompt, int
     return ka_add_ids(&s->pending, id, 1, err);
 }
 
+/* Reads the token that was chosen last.  Weights are packed in a third of the time, as long as some are left. */
+static kl_status read_one(struct ka_speech *s, float **logits, kl_error *err)
+{
+    double start = ka_seconds();
+    if (s->ahead.most)
+        KL_TRY(ka_ahead_read(&s->ahead, s->session, s->pending.at[0], logits, err));
+    else
+        KL_TRY(kl_decode(s->session, s->pending.at[0], *logits, err));
+    take_off(s, 1);
+    return ka_pack_more(s->l, (ka_seconds() - start) / 2, err);
+}
+
 /* One token after the other until something ends it, which `*end` says. */
 static kl_status write_tokens(struct ka_speech *s, int64_t n, kl_decoder *d, ka_text_fn *put, void *user,
                               struct ka_ids *ids, enum ka_end *end, kl_error *err)
@@ -144,13 +156,8 @@ static kl_status write_tokens(struct ka_speech *s, int64_t n, kl_decoder *d, ka_
         *end = i == n ? KA_END_LIMIT : is_full(s) ? KA_END_CONTEXT : ka_interrupted() ? KA_END_INTERRUPT : KA_END_FAULT;
         if (*end != KA_END_FAULT)
             return KL_OK;
-        if (s->pending.n) {
-            if (s->ahead.most)
-                KL_TRY(ka_ahead_read(&s->ahead, s->session, s->pending.at[0], &logits, err));
-            else
-                KL_TRY(kl_decode(s->session, s->pending.at[0], logits, err));
-            take_off(s, 1);
-        }
+        if (s->pending.n)
+            KL_TRY(read_one(s, &logits, err));
         KL_TRY(choose(s, logits, n_prompt, &id, err));
         s->stats.n_written++;
         if (i == 0)

@@ -124,6 +124,11 @@ KL_API void kl_model_close(kl_model *model);
  *  given back.  The same bits come out with it as without.  Before the first engine.
  *  Errors: KL_ERR_MEMORY (then nothing has changed).   [T: engine/engine_bits] */
 KL_API kl_status kl_model_pack(kl_model *model, kl_error *err);
+/** The same piece by piece, for somebody who does not want to wait for it: packs matrices until they are `bytes` or
+ *  more; *more: some are left.  The first call takes the memory for all.  Between two steps, also after engines have
+ *  been opened, but not while one is inside a step: steps find what has been packed, with the same bits all along.
+ *  Errors: KL_ERR_MEMORY (then nothing has changed).   [T: engine/engine_bits] */
+KL_API kl_status kl_model_pack_some(kl_model *model, int64_t bytes, bool *more, kl_error *err);
 /** What that takes, or has taken. */
 KL_API int64_t kl_model_packed_bytes(const kl_model *model);
 /** The same by way of a file in `folder`, which must exist: where a fitting one is, it is mapped (*found), which takes
