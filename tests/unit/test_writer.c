@@ -325,7 +325,7 @@ static kl_status write_small(const char *format, const kl_allocator *alloc, kl_e
         return status;
     status = kl__writer_meta(w, &m, err);
     for (int i = 0; i < 9 && status == KL_OK; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "t%d", i);
         status = kl__writer_tensor(w, name, KL__TYPE_F32, 1, (int64_t[]){2}, err);
     }
