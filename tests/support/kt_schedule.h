@@ -26,6 +26,8 @@ bool kt_told(void *user, const kl_job_event *event);
 bool kt_ask(kl_scheduler *s, struct kt_asked *a);
 /** Steps until nothing is left to do. */
 void kt_finish(kl_scheduler *s);
+/** What it was told, asked of an engine that reads nothing else: the first new token that differs in a bit, or -1. */
+int kt_differs(const struct kt_asked *a, struct kt_engine *cold);
 /** The same tokens, with the same bits, on an engine that reads nothing else. */
 void kt_assert_alone(const struct kt_asked *a, struct kt_engine *cold);
 
