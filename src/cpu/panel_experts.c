@@ -92,25 +92,27 @@ static struct piece piece_of(const struct experts *s, int64_t task)
     return (struct piece){s->busy[task / n_run], task % n_run, kl__end_of_run(n_hidden, task % n_run)};
 }
 
-/* What this thread will probably take after a panel of `task`: the next one, or as threads take turns. */
-static const void *start_of_next(const struct experts *s, const struct kl__weight *w, int64_t task, int64_t panel)
+/* The panel of the gate that this thread will probably take after one of `task`: the next one, or as threads take
+ * turns. */
+static const void *start_of_next(const struct experts *s, int64_t task, int64_t panel)
 {
+    const struct kl__weight *gate = s->call->gate;
     struct piece piece = piece_of(s, task);
     if (panel + 1 < piece.end)
-        return kl__panel_start(w, piece.e, panel + 1);
-    if (task + s->n_thread >= s->n_busy * kl__n_run(w->n_out))
+        return kl__panel_start(gate, piece.e, panel + 1);
+    if (task + s->n_thread >= s->n_busy * kl__n_run(gate->n_out))
         return NULL;
     piece = piece_of(s, task + s->n_thread);
-    return kl__panel_start(w, piece.e, piece.run * KL__RUN);
+    return kl__panel_start(gate, piece.e, piece.run * KL__RUN);
 }
 
 static void hidden_panel(const struct experts *s, const struct scratch *scratch, int64_t task, int64_t panel)
 {
     const struct kl__weight *gate = s->call->gate, *up = s->call->up;
     const struct kl__inputs *x_up = s->one_x ? &s->x_gate : &s->x_up;
-    const void *gate_ahead = start_of_next(s, gate, task, panel), *up_ahead = start_of_next(s, up, task, panel);
     struct kl__panel_rows rows = kl__panel_rows(gate->n_out, panel);
     int64_t e = piece_of(s, task).e, n = n_block(s, e, s->x_gate.form), n_up = n_block(s, e, x_up->form);
+    const void *gate_ahead = kl__panel_start(up, e, panel), *up_ahead = start_of_next(s, task, panel);
     float *sum = scratch->panel.sum;
     n = n > n_up ? n : n_up;
     for (int64_t i = 0; i < n; i++) {

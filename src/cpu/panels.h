@@ -71,8 +71,8 @@ struct kl__panel {
 struct kl__panel kl__carve_panel(struct kl__carver *c);
 
 /** sum[i][j] = row i of the chosen (at most KL__TOKENS) times row rows.first + j of the matrix.
- *  `ahead`: what this thread will probably need next, a panel of the same matrix or of another of its shape; it is
- *  fetched into the second-level cache meanwhile, so that weights arrive at the speed of memory.  NULL: nothing. */
+ *  `ahead`: what this thread will probably need next, a panel of some matrix; it is fetched into the second-level
+ *  cache meanwhile, so that weights arrive at the speed of memory.  NULL: nothing. */
 void kl__panel_product(const struct kl__kernels *kernels, const struct kl__panel *p, float *sum,
                        const struct kl__inputs *x, struct kl__chosen chosen, const struct kl__weight *w, int64_t matrix,
                        struct kl__panel_rows rows, const void *ahead);

@@ -72,8 +72,8 @@ typedef void kl__packed_panel_fn(uint8_t *q, float *scale, float *low, enum kl__
                                  const void *ahead);
 
 /** sum[i][j] = sum over n_k numbers (whole blocks) of row i of x and row j of a packed panel, 1 <= m <= KL__Q8_ROWS:
- *  the same bits as packed_panel and q8_tile of the same level.  `ahead` as above.  from and sum are aligned to 64
- *  bytes. */
+ *  the same bits as packed_panel and q8_tile of the same level.  The panel and what follows it at `ahead` are fetched
+ *  as they are needed; NULL: what lies behind it.  from and sum are aligned to 64 bytes. */
 typedef void kl__packed_tile_fn(float *sum, const struct kl__q8_rows *x, enum kl__type type, const void *from,
                                 int64_t n_k, int m, const void *ahead);
 

@@ -3,6 +3,7 @@
  * where weights use all 8 bits; KL_Q8_AT_ONCE: rows that registers hold. */
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/vec/packed.h"
+#include "cpu/kernels/vec/passing.h"
 #include "cpu/kernels/vec/q8_lines.h"
 
 enum { COLUMNS = 2 * KL_LANES };
@@ -12,7 +13,7 @@ struct tile {
     const struct kl__q8_rows *x;
     const uint8_t *from;
     int64_t n_k;
-    const char *ahead;
+    const uint8_t *ahead;
     int first_row;
 };
 
@@ -61,27 +62,27 @@ static inline __attribute__((always_inline)) void small_blocks(const struct tile
                                                                const int m, const bool nibbles, const bool wide)
 {
     const int64_t bytes = nibbles ? 64 + 512 : 64 + 1024;
-    const uint8_t *from = t->from;
-    const char *ahead = t->ahead;
-    for (int64_t k = 0; k < t->n_k; k += 32, from += bytes, ahead += bytes) {
+    const uint8_t *from = t->from, *end = from + t->n_k / 32 * bytes;
+    for (int64_t k = 0; k < t->n_k; k += 32, from += bytes) {
         vi s[KL__Q8_ROWS][2];
+        if (column == 0)
+            fetch_passing(from, end, t->ahead, 0, bytes);
         integers(t, from + 64, k, column, s, m, nibbles, false, wide);
         vf scale[2] = {packed_half(from, column), packed_half(from, column + KL_LANES)};
         add_group(t, sum, s, k, scale, NULL, m);
-        for (int64_t i = 0; column == 0 && i < bytes; i += 64)
-            __builtin_prefetch(ahead + i, 0, 2);
     }
 }
 
 static inline __attribute__((always_inline)) void large_blocks(const struct tile *t, vf sum[][2], int column,
                                                                const int m)
 {
-    const int64_t bytes = kl__packed_bytes(KL__TYPE_Q4_K, 256);
-    const uint8_t *from = t->from;
-    const char *ahead = t->ahead;
-    for (int64_t k = 0; k < t->n_k; k += 256, from += bytes, ahead += bytes)
+    const int64_t bytes = kl__packed_bytes(KL__TYPE_Q4_K, 256), lines = bytes / LINE;
+    const uint8_t *from = t->from, *end = from + t->n_k / 256 * bytes;
+    for (int64_t k = 0; k < t->n_k; k += 256, from += bytes)
         for (int g = 0; g < 8; g++) {
             vi s[KL__Q8_ROWS][2];
+            if (column == 0)
+                fetch_passing(from, end, t->ahead, g * lines / 8 * LINE, (g + 1) * lines / 8 * LINE);
             integers(t, from + 640 + g * 512, k + 32 * g, column, s, m, true, true, false);
             vf scale[2], low[2];
             for (int i = 0; i < 2; i++) {
@@ -90,8 +91,6 @@ static inline __attribute__((always_inline)) void large_blocks(const struct tile
                 low[i] = packed_half(from + 64, at) * packed_byte(from + 384 + g * KL__PANEL, at);
             }
             add_group(t, sum, s, k + 32 * g, scale, low, m);
-            for (int64_t i = g * bytes / 8; column == 0 && i < (g + 1) * bytes / 8; i += 64)
-                __builtin_prefetch(ahead + i, 0, 2);
         }
 }
 
@@ -120,7 +119,8 @@ static inline __attribute__((always_inline)) void of_rows(const struct tile *t, 
 void KL_VARIANT(packed_tile)(float *sum, const struct kl__q8_rows *x, enum kl__type type, const void *from,
                              int64_t n_k, int m, const void *ahead)
 {
-    struct tile t = {sum, x, from, n_k, ahead ? ahead : from, 0};
+    const uint8_t *end = (const uint8_t *)from + kl__packed_bytes(type, n_k);
+    struct tile t = {sum, x, from, n_k, ahead ? ahead : end, 0};
     for (; m - t.first_row > KL_Q8_AT_ONCE; t.first_row += KL_Q8_AT_ONCE)
         of_rows(&t, KL_Q8_AT_ONCE, type);
     switch (m - t.first_row) {

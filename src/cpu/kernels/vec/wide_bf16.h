@@ -1,11 +1,11 @@
 /* Panels of packed bf16 in products of f32: a pair of numbers of a row is a lane, its first number in the low half. */
 #include "cpu/kernels/kernels.h"
+#include "cpu/kernels/vec/passing.h"
 #include "cpu/kernels/vec/vec.h"
 
 enum {
     COLUMNS = 2 * KL_LANES,
     PAIR = 2 * KL__PANEL, /* numbers from one pair of k to the next */
-    AHEAD = 32,           /* pairs between fetching and using */
 };
 
 static inline vu pairs_at(const uint16_t *from)
@@ -47,8 +47,10 @@ static inline __attribute__((always_inline)) void block(vf s[][2], const float *
     int64_t k = 0;
     for (; k + 2 <= n_k; k += 2, p += PAIR) {
         vu left = pairs_at(p), right = pairs_at(p + 2 * KL_LANES);
-        __builtin_prefetch(p + AHEAD * PAIR);
-        __builtin_prefetch(p + AHEAD * PAIR + 32);
+        for (int i = 0; i < 2; i++) {
+            __builtin_prefetch((const char *)p + FAR + i * LINE, 0, 2);
+            __builtin_prefetch((const char *)p + NEAR + i * LINE, 0, 3);
+        }
 #pragma GCC unroll 4
         for (int i = 0; i < m; i++) {
             vf x = vset(a[i * a_pitch + k]), y = vset(a[i * a_pitch + k + 1]);
