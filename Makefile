@@ -3,6 +3,7 @@
 #   make run PROMPT="..."       builds, and generates text with the model in models/, or with MODEL=FILE or DIR;
 #                               ARGS="..." is passed on; a tree without models/ shows the operators at work on a text
 #   make test                   builds, and runs every test; TIER=quick for those of a minute
+#                               PRESET=asan or tsan: the same with sanitizers (CONTRIBUTING.md)
 #   make check-rules            layers, symbols, headers, style, documentation
 #   make needle                 builds, and looks for hidden values in texts of up to 32768 tokens, with a small hybrid
 #                               and with its sibling of full attention alone; ARGS="..." is passed on
