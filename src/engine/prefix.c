@@ -309,9 +309,12 @@ kl_status kl__prefix_begin(const struct kl__visit *v, kl_prefix_report *report, 
     int64_t n_block, matched;
     v->p->clock++;
     int32_t at = descend(v, true, &n_block, &matched);
-    int64_t loaded = load(v, n_block * KL_PAGE_TOKENS), reused = loaded ? loaded : n_block * KL_PAGE_TOKENS;
+    int64_t loaded = load(v, n_block * KL_PAGE_TOKENS);
+    if (!loaded) /* the tree may have given up what was found, for the pages of a file that was of no use */
+        at = descend(v, false, &n_block, &matched);
     if (at && !loaded)
         KL_TRY(resume(v, at, n_block, err));
+    int64_t reused = loaded ? loaded : n_block * KL_PAGE_TOKENS;
     matched = matched * KL_PAGE_TOKENS > reused ? matched * KL_PAGE_TOKENS : reused;
     *report = (kl_prefix_report){matched, reused, v->n_token - reused, loaded};
     return KL_OK;

@@ -189,6 +189,39 @@ static void budgets(void **state)
     kt_free_all();
 }
 
+/* The pages that are left do not suffice for a file, and on the way to finding that out the tree has given up what the
+ * prompt could have gone on from. */
+static void a_file_that_does_not_fit(void **state)
+{
+    (void)state;
+    const char *folder = new_folder("tight");
+    kt_rng r = {5};
+    kl_error err = {0};
+    struct bench b = open_bench(folder, 0, KL_CACHE_BF16);
+    int64_t page_bytes = kl_engine_memory_of(b.hot.engine).page_bytes;
+    int32_t *token = kt_tokens(&r, MOST, b.cold.n_vocab), *other = kt_tokens(&r, MOST, b.cold.n_vocab);
+    read_prompt(&b, 0, token, 250);
+    assert_int_equal(spill(&b), 1);
+    close_bench(&b);
+
+    b.hot = kt_open_engine(kt_tiny("q8_0"), 1, &(kl_engine_options){.cache_bytes = 4 * page_bytes});
+    b.cold = kt_open_engine(kt_tiny("q8_0"), 1, NULL);
+    KT_OK(kl_prefix_open(&b.prefix, b.hot.engine, &(kl_prefix_options){.folder = folder}, KT_ERR));
+    kl_session *holder, *s;
+    KT_OK(kl_session_open(&holder, b.hot.engine, KT_ERR));
+    KT_OK(kl_session_open(&s, b.hot.engine, KT_ERR));
+    KT_OK(kl_prefill(holder, other, 100, NULL, NULL, NULL, KT_ERR));
+    assert_int_equal(read_prompt(&b, 0, token, 100).reused, 0); /* leaves one page of its own, and a checkpoint */
+    assert_int_equal(kl_prefix_state_of(b.prefix).n_checkpoint, 1);
+    KT_ASSERT_FAILED(kl_prefix_prefill(b.prefix, s, 0, token, 250, NULL, 0, NULL, NULL, NULL, NULL, &err),
+                     KL_ERR_MEMORY, &err, "4 pages");
+    kl_session_close(s);
+    kl_session_close(holder);
+    assert_int_equal(read_prompt(&b, 0, token, 250).loaded, 192); /* the file was not to blame */
+    close_bench(&b);
+    kt_free_all();
+}
+
 static void flip(const char *path, long at)
 {
     FILE *f = fopen(path, "r+b");
@@ -253,11 +286,12 @@ int main(void)
         cmocka_unit_test(restarts),
         cmocka_unit_test(damaged_files),
         cmocka_unit_test(budgets),
+        cmocka_unit_test(a_file_that_does_not_fit),
         cmocka_unit_test(files_of_the_callers),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    static const char *const name[] = {"prefixes", "damaged", "budget"};
-    for (int i = 0; i < 3; i++)
+    static const char *const name[] = {"prefixes", "damaged", "budget", "tight"};
+    for (int i = 0; i < 4; i++)
         rmdir(new_folder(name[i]));
     kt_free_backends();
     kt_remove_files();

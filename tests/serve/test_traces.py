@@ -1,4 +1,5 @@
 """usage: test_traces.py KLINEAR: what a stream tells of the memory, beside the same answer; the page's files."""
+import gzip
 import sys
 
 from server import Server, expect
@@ -51,6 +52,26 @@ def check_refusals(s):
     expect(any(e != "[DONE]" and e["object"] == "klinear.trace" for _, e in chat), "a chat is told of as well")
 
 
+def check_packed(s):
+    """Whoever takes gzip gets the same page, compressed."""
+    _, plain_headers, plain = s.ask("GET", "/page/main.js")
+    for accepts, packed in (("gzip, deflate, br", True), ("br;q=1, GZIP;q=0.5", True), ("gzip;q=0", False),
+                            ("br", False), ("", False), ("xgzip, gzipx", False)):
+        connection = s.connect()
+        connection.request("GET", "/page/main.js", headers={"Accept-Encoding": accepts})
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        expect(answer.status == 200 and answer.getheader("Vary") == "Accept-Encoding", accepts)
+        expect((answer.getheader("Content-Encoding") == "gzip") == packed, f'"{accepts}" was taken for something else')
+        expect((gzip.decompress(data) if packed else data).decode() == plain, f"{accepts}: another file")
+        expect((answer.getheader("ETag") == plain_headers["ETag"]) != packed, "one tag for two things")
+        if packed:
+            expect(len(data) < len(plain) / 2, f"{len(data)} bytes of {len(plain)}")
+            again = {"Accept-Encoding": accepts, "If-None-Match": answer.getheader("ETag")}
+            expect(s.ask("GET", "/page/main.js", headers=again)[0] == 304, "sent twice")
+
+
 def check_page(s):
     status, headers, text = s.ask("GET", "/")
     expect(status == 200 and "<title>klinear</title>" in text, "the page")
@@ -70,3 +91,4 @@ with Server(sys.argv[1], "--ctx", "1024") as server:
     check_traces(server)
     check_refusals(server)
     check_page(server)
+    check_packed(server)

@@ -1,4 +1,4 @@
-# Writes a C file with the bytes of the page's files:
+# Writes a C file with the bytes of the page's files, as they are and compressed:
 #     cmake -D TO=FILE -D FROM=FOLDER -D "NAMES=a.html b.js" -P embed.cmake
 separate_arguments(NAMES)
 set(types_html "text/html; charset=utf-8")
@@ -8,17 +8,29 @@ set(types_svg "image/svg+xml")
 set(text "/* Made of the files in ${FROM} when the program is built. */\n#include \"page.h\"\n\n")
 set(rows "")
 set(n 0)
-foreach(name IN LISTS NAMES)
-    file(READ ${FROM}/${name} hex HEX)
-    file(SHA256 ${FROM}/${name} digest)
-    string(SUBSTRING ${digest} 0 16 tag)
+
+# Appends an array of the bytes that `hex` has to `text`, and sets `bytes`.
+macro(add_array name hex)
     string(LENGTH "${hex}" length)
     math(EXPR bytes "${length} / 2")
     string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," list "${hex}")
-    string(REGEX REPLACE "((0x..,){24})" "\\1\n" list "${list}")
+    string(APPEND text "static const unsigned char ${name}[] = {\n${list}};\n\n")
+endmacro()
+
+foreach(name IN LISTS NAMES)
+    file(READ ${FROM}/${name} plain HEX)
+    file(SHA256 ${FROM}/${name} digest)
+    string(SUBSTRING ${digest} 0 16 tag)
     string(REGEX REPLACE ".*\\." "" kind ${name})
-    string(APPEND text "static const unsigned char file_${n}[] = {\n${list}};\n\n")
-    string(APPEND rows "    {\"${name}\", \"${types_${kind}}\", \"\\\"${tag}\\\"\", file_${n}, ${bytes}},\n")
+    add_array(file_${n} "${plain}")
+    string(APPEND rows "    {\"${name}\", \"${types_${kind}}\", \"\\\"${tag}\\\"\", \"\\\"${tag}z\\\"\", ")
+    string(APPEND rows "file_${n}, ${bytes}, ")
+    file(ARCHIVE_CREATE OUTPUT ${TO}.gz PATHS ${FROM}/${name} FORMAT raw COMPRESSION GZip COMPRESSION_LEVEL 9)
+    file(READ ${TO}.gz packed HEX)
+    file(REMOVE ${TO}.gz)
+    string(REGEX REPLACE "^(1f8b....)........" "\\100000000" packed "${packed}") # not the time at which it was made
+    add_array(packed_${n} "${packed}")
+    string(APPEND rows "packed_${n}, ${bytes}},\n")
     math(EXPR n "${n} + 1")
 endforeach()
 file(WRITE ${TO} "${text}const struct ks_page_file ks_page[] = {\n${rows}    {0},\n};\n")

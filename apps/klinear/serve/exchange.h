@@ -39,6 +39,7 @@ struct ks_exchange {
     int status;
     const char *type; /* of the content */
     const char *tag;    /* of a file that may be kept, for as long as it has this tag; NULL: nothing is kept */
+    bool packed;        /* that file was compressed by gzip */
     const char *policy; /* what a page may load; NULL: it is no page */
     int retry_seconds;
     struct ks_bytes out;

@@ -260,8 +260,12 @@ static void add_headers(struct ks_exchange *x, struct MHD_Response *r)
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
     MHD_add_response_header(r, "X-Accel-Buffering", "no");
     MHD_add_response_header(r, "Cache-Control", x->tag ? "no-cache" : "no-store");
-    if (x->tag)
+    if (x->tag) {
         MHD_add_response_header(r, "ETag", x->tag);
+        MHD_add_response_header(r, "Vary", "Accept-Encoding");
+    }
+    if (x->packed && x->status == 200)
+        MHD_add_response_header(r, "Content-Encoding", "gzip");
     if (x->policy) {
         MHD_add_response_header(r, "Content-Security-Policy", x->policy);
         MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
