@@ -139,9 +139,9 @@ def crowd(kind, a, n):
 
 
 def engine_seconds(a, n):
-    """What `klinear bench` expects: n prompts, then n sequences that decode together behind them."""
+    """What `klinear bench` expects: n prompts, then n sequences that decode together, 16 at once at most."""
     command = [a.klinear, "bench", "-m", a.file, "-t", str(a.threads), "--prefill", str(a.prompt), "--decode",
-               str(a.tokens), "--batch", str(n), "--reps", "1", "--dram-mib", "1", "--json"]
+               str(a.tokens), "--batch", str(min(n, 16)), "--reps", "1", "--dram-mib", "1", "--json"]
     out = subprocess.run(command, check=True, capture_output=True).stdout
     rate = {row["phase"]: row["tokens_per_second"] for row in json.loads(out)["rows"]}
     return n * a.prompt / rate["prefill"] + n * a.tokens / rate["decode"]

@@ -44,6 +44,7 @@ enum event {
     files_damaged,
     found_on_disk,
     asked_of_a_fresh_process,
+    shared_the_folder,
     N_EVENT
 };
 static const char *const event_name[N_EVENT] = {
@@ -73,6 +74,7 @@ static const char *const event_name[N_EVENT] = {
     [files_damaged] = "files damaged",
     [found_on_disk] = "found on disk",
     [asked_of_a_fresh_process] = "asked of a fresh process",
+    [shared_the_folder] = "shared the folder",
 
 };
 
@@ -165,19 +167,23 @@ static void hear_again(void *user, const struct kt_news *news)
         a->token[a->n_new++] = news->sampled;
 }
 
-/* The same request, to a process that has just begun and has no folder. */
-static void ask_afresh(struct world *w, const struct kt_asked *a)
+/* The same request, to a process that has just begun: without a folder, or with that of the one that is running, to
+ * which it then writes what it has; its budget may make it remove what the other believes to be there. */
+static void ask_another(struct world *w, const struct kt_asked *a, bool shares)
 {
-    struct kt_life life = {.threads = 1, .batch = 256};
+    struct kt_life life = w->life;
     struct kt_worker fresh;
     struct kt_asked *again = kt_bytes(sizeof *again);
     memset(again, 0, sizeof *again);
     again->r = a->r;
-    snprintf(life.model, sizeof life.model, "%s", w->life.model);
+    if (!shares)
+        life.folder[0] = 0;
     kt_worker_start(&fresh, &life);
     ask_in(&fresh, again, 0, again, hear_again);
     while (!again->ended)
         kt_worker_do(&fresh, &(struct kt_order){.kind = KT_STEP}, NULL, hear_again, again);
+    while (shares && kt_worker_do(&fresh, &(struct kt_order){.kind = KT_SPILL}, NULL, NULL, NULL).value)
+        ;
     kt_worker_end(&fresh);
     bool same = again->n_new == a->n_new;
     for (int i = 0; same && i < a->n_new; i++) {
@@ -185,8 +191,8 @@ static void ask_afresh(struct world *w, const struct kt_asked *a)
         same = x->id == y->id && memcmp(&x->logprob, &y->logprob, sizeof x->logprob) == 0;
     }
     if (!same)
-        wrong(w, "an answer is not that of a fresh process", a->r.n_token);
-    w->count[asked_of_a_fresh_process]++;
+        wrong(w, "another process answers something else", a->r.n_token);
+    w->count[shares ? shared_the_folder : asked_of_a_fresh_process]++;
 }
 
 /* What was told so far; the request is over. */
@@ -216,8 +222,8 @@ static void take(struct world *w, int k)
     if (end != KL_JOB_LENGTH)
         return;
     assert_int_equal(a->report.n_reused + a->report.n_read, a->r.n_token);
-    if (w->plant == HONEST && w->count[answered] % 40 == 1)
-        ask_afresh(w, a);
+    if (w->plant == HONEST && w->count[answered] % 20 == 1)
+        ask_another(w, a, w->count[answered] % 40 == 1);
     if (a->r.n_token == t->n && memcmp(a->r.token, t->token, (size_t)t->n * sizeof *t->token) == 0)
         for (int i = 0; i < a->n_new && t->n < MOST_TOKENS; i++)
             t->token[t->n++] = a->id[i];
