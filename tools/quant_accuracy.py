@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """How far the fast paths are from exact arithmetic on the same file, and how far llama.cpp is.
 
-    tools/quant_accuracy.py [--klinear PROGRAM] [--peer PEER_LOGITS] [--tokens N] [--threads N] FILE.gguf ...
+    tools/quant_accuracy.py [--klinear PROGRAM] [--peer PEER_LOGITS] [--tokens N] [--threads N] [--csv OUT]
+                            FILE.gguf ...
 
 For each file the logits of N random tokens are made by `klinear logits` in exact arithmetic (weights dequantised, all
 products in f32, f32 cache), then by the fast path with each type of cache, and by PEER where it is given.  Printed per
 path: KL(exact || path) in nats, mean and 99th percentile over tokens; how often the most likely token is the same; the
-largest difference of a logit against the spread of the exact ones."""
+largest difference of a logit against the spread of the exact ones.  `bench/accuracy.sh` keeps the rows."""
 import argparse
 import os
 import struct
@@ -50,6 +51,7 @@ def main():
     parser.add_argument("--tokens", type=int, default=2000)
     parser.add_argument("--vocab", type=int, default=32768)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--csv", help="a file to which the rows are written, too")
     parser.add_argument("file", nargs="+")
     o = parser.parse_args()
     ids = np.random.default_rng(1).integers(256, o.vocab - 300, o.tokens)
@@ -79,6 +81,10 @@ def main():
                 mean, tail, same, worst = compare(exact, other, o.tokens)
                 print(f"{os.path.basename(file):<18} {name:<22} {mean:>10.2e} {tail:>10.2e} {same:>8.2%} {worst:>8.3f}",
                       flush=True)
+                if o.csv:
+                    with open(o.csv, "a", encoding="ascii") as f:
+                        f.write(f"{os.path.basename(file)},{name.replace(',', '')},{o.tokens},{mean:.4e},{tail:.4e},"
+                                f"{same:.5f},{worst:.4f}\n")
                 del other
 
 
