@@ -336,7 +336,8 @@ def check_keys(program):
             other = s.post(CHAT, long, headers={"x-api-key": "sk-another-long-key"})
             expect(other["usage"]["prompt_tokens_details"]["cached_tokens"] == 0, "another key sees nothing of it")
             statuses = [s.ask("GET", "/v1/models", headers=first)[0] for _ in range(8)]
-            expect(statuses.count(200) == 4 and statuses.count(429) == 4, f"6 requests a minute: {statuses}")
+            served = statuses.count(200)  # 4, and 6 where the two before have become so old that they do not count
+            expect(4 <= served <= 6 and statuses.count(429) == 8 - served, f"6 requests a minute: {statuses}")
         s = Server(program, "--host", "0.0.0.0")
         try:
             s.__enter__()

@@ -16,7 +16,7 @@ static void die(const char *what)
 static void print_ids(const kl_tokenizer *t, kl_text text, kl_markup markup)
 {
     kl_error err;
-    size_t room = 3 * text.bytes + 1, n;
+    size_t room = 3 * text.bytes + 1, n = 0;
     int32_t *ids = malloc(room * sizeof *ids);
     if (!ids || kl_tokenize(ids, room, &n, t, text, markup, &err) != KL_OK || n > room)
         die("a text could not be encoded");
