@@ -8,12 +8,19 @@
 
 enum { PACKED_LINE = 128 }; /* bytes of four numbers of 32 rows */
 
+/* Line j of a group as it lies. */
+static inline __attribute__((always_inline)) vu packed_bytes(const uint8_t *from, const int j, int column)
+{
+    vu x;
+    __builtin_memcpy(&x, from + j * PACKED_LINE + 4 * column, sizeof x);
+    return x;
+}
+
 /* Line j of 8 of a group's numbers. */
 static inline __attribute__((always_inline)) vu packed_line(const uint8_t *from, const int j, int column,
                                                             const bool nibbles)
 {
-    vu x;
-    __builtin_memcpy(&x, from + (nibbles ? j % 4 : j) * PACKED_LINE + 4 * column, sizeof x);
+    vu x = packed_bytes(from, nibbles ? j % 4 : j, column);
     return !nibbles ? x : j < 4 ? x & 0x0f0f0f0f : x >> 4 & 0x0f0f0f0f;
 }
 
