@@ -339,9 +339,9 @@ static void wait(kl_scheduler *s, double seconds)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    double whole = floor(seconds), nanoseconds = (double)until.tv_nsec + 1e6 * (seconds - whole);
-    until.tv_sec += (time_t)whole + (nanoseconds >= 1e6);
-    until.tv_nsec = (long)(nanoseconds >= 1e6 ? nanoseconds - 1e9 : nanoseconds);
+    double whole = floor(seconds), nanoseconds = (double)until.tv_nsec + 1e9 * (seconds - whole);
+    until.tv_sec += (time_t)whole + (nanoseconds >= 1e9);
+    until.tv_nsec = (long)(nanoseconds >= 1e9 ? nanoseconds - 1e9 : nanoseconds);
     pthread_mutex_lock(&s->lock);
     while (!s->first && !s->awake && pthread_cond_timedwait(&s->wake, &s->lock, &until) == 0)
         ;
