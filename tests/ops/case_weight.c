@@ -191,7 +191,7 @@ static void nothing_to_do(void **state)
 {
     (void)state;
     kt_rng r = {6};
-    float x[D] = {0}, y[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    float x[2 * D] = {0}, y[8] = {1, 2, 3, 4, 5, 6, 7, 8};
     for (int l = 0; kt_level(l); l++) {
         const kl_backend *be = kt_backend(kt_level(l), 2);
         struct kl__weight w = kt_weight(&r, KL__TYPE_Q8_0, 1, 4, D, 1, 0), none = w;
