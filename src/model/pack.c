@@ -28,26 +28,6 @@ static size_t bytes_of(const kl_model *m, int layer, int p)
     return (kl__weight_packed_bytes(m->net.be, w) + KL_ALIGN - 1) / KL_ALIGN * KL_ALIGN;
 }
 
-int64_t kl_model_packed_bytes(const kl_model *m)
-{
-    size_t sum = 0;
-    for (int i = -1; i < m->net.c.n_layer; i++)
-        for (int p = 0; p < KL__N_PARAM; p++)
-            sum += bytes_of(m, i, p);
-    return (int64_t)sum;
-}
-
-/* The file's part is not needed again; whoever looks finds it all the same. */
-static void forget(const kl_model *m, const struct kl__weight *w)
-{
-    size_t bytes = 0;
-    kl__type_bytes(w->type, w->n_out * w->n_in, &bytes);
-    if (w->data)
-        kl__store_forget(m->store, w->data, bytes * (size_t)w->n_matrix);
-    for (int64_t e = 0; w->each && e < w->n_matrix; e++)
-        kl__store_forget(m->store, w->each[e], bytes);
-}
-
 /* The next matrix that is packed, layer after layer.  False: there is none. */
 static bool next_matrix(const kl_model *m, struct kl__packing *at, struct kl__weight **w, size_t *bytes)
 {
@@ -63,14 +43,33 @@ static bool next_matrix(const kl_model *m, struct kl__packing *at, struct kl__we
     return false;
 }
 
-/* Packed matrices are at `from`, one behind the other, already. */
-static void settle(kl_model *m, char *from)
+int64_t kl_model_packed_bytes(const kl_model *m)
+{
+    struct kl__packing at = {.layer = -1};
+    struct kl__weight *w;
+    for (size_t n; next_matrix(m, &at, &w, &n);)
+        at.bytes += n;
+    return (int64_t)at.bytes;
+}
+
+/* The file's part is not needed again; whoever looks finds it all the same. */
+static void forget(const kl_model *m, const struct kl__weight *w)
+{
+    size_t bytes = 0;
+    kl__type_bytes(w->type, w->n_out * w->n_in, &bytes);
+    if (w->data)
+        kl__store_forget(m->store, w->data, bytes * (size_t)w->n_matrix);
+    for (int64_t e = 0; w->each && e < w->n_matrix; e++)
+        kl__store_forget(m->store, w->each[e], bytes);
+}
+
+/* What has been packed already is found. */
+static void settle(kl_model *m)
 {
     struct kl__weight *w;
-    size_t bytes;
     m->packing = (struct kl__packing){.layer = -1};
-    for (; next_matrix(m, &m->packing, &w, &bytes); from += bytes)
-        w->packed = from;
+    for (size_t n; next_matrix(m, &m->packing, &w, &n); m->packing.bytes += n)
+        w->packed = (char *)m->packed + m->packing.bytes;
 }
 
 static kl_status reserve(kl_model *m, size_t bytes, kl_error *err)
@@ -195,8 +194,7 @@ static bool find(kl_model *m, const char *path, const struct kl__pack_id *id)
     m->pack_map = map;
     m->packed = (void *)(uintptr_t)data;
     m->packed_bytes = (size_t)id->data_bytes;
-    settle(m, m->packed);
-    m->packing.bytes = m->packed_bytes;
+    settle(m);
     return true;
 }
 

@@ -125,16 +125,15 @@ static kl_status pack(struct ka_loaded *l, const struct ka_choice *choice, kl_er
     return choice->packs_later ? KL_OK : kl_model_pack(l->model, err);
 }
 
-kl_status ka_pack_more(struct ka_loaded *l, double seconds, kl_error *err)
+void ka_pack_more(struct ka_loaded *l, double seconds)
 {
-    kl_status status = KL_OK;
     l->pack_seconds += seconds;
-    while (l->more_to_pack && l->pack_seconds > 0 && status == KL_OK) {
+    while (l->more_to_pack && l->pack_seconds > 0) {
         double start = ka_seconds();
-        status = kl_model_pack_some(l->model, 1, &l->more_to_pack, err);
+        if (kl_model_pack_some(l->model, 1, &l->more_to_pack, NULL) != KL_OK)
+            l->more_to_pack = false;
         l->pack_seconds -= ka_seconds() - start;
     }
-    return status;
 }
 
 static kl_status open_engine(struct ka_loaded *l, const struct ka_choice *choice, kl_engine_options *options,

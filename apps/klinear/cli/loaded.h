@@ -51,8 +51,8 @@ kl_status ka_load_engine(struct ka_loaded *l, const struct ka_choice *choice, kl
                          int64_t beside, kl_error *err);
 /** Goes on with packing where weights are left, for about so many seconds more than in all calls before.  A prompt is
  *  read as fast without, and the first token is there seconds earlier; who writes tokens one by one calls it between
- *  them. */
-kl_status ka_pack_more(struct ka_loaded *l, double seconds, kl_error *err);
+ *  them.  Where there is no memory for it, weights stay as they lie. */
+void ka_pack_more(struct ka_loaded *l, double seconds);
 /** Opens the tokenizer that lies in or beside the model.  Errors: as kl_tokenizer_open(); KL_ERR_FORMAT when it has
  *  tokens that the model does not know. */
 kl_status ka_load_tokenizer(struct ka_loaded *l, kl_error *err);
