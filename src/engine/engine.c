@@ -118,7 +118,7 @@ kl_engine_memory kl_engine_memory_of(const kl_engine *e)
         .workspace_bytes = (int64_t)e->memory_bytes,
         .page_bytes = e->pages.page_bytes,
         .pages_used = kl__pages_used(&e->pages),
-        .pages_held = e->pages.n_fresh,
+        .pages_held = kl__pages_held(&e->pages),
         .pages_most = e->pages.n_page,
         .fixed_bytes = (int64_t)e->fixed_bytes,
     };

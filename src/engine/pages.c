@@ -3,9 +3,12 @@
 #include "base/error.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+enum { KEPT_BYTES = 256 << 10, KEPT_PART = 16 };
 
 static int64_t machine_bytes(void)
 {
@@ -74,6 +77,7 @@ int32_t kl__pages_take(struct kl__pages *p)
         ;
     if (p->n_free > 0) {
         page = p->free[--p->n_free];
+        p->n_cold = p->n_cold < p->n_free ? p->n_cold : p->n_free;
         memset(kl__page_at(p, page), 0, (size_t)p->page_bytes); /* nothing of one sequence gets into another's file */
     } else if (p->n_fresh < p->n_page) {
         page = p->n_fresh++;
@@ -89,10 +93,47 @@ void kl__pages_share(struct kl__pages *p, int32_t page)
     p->reference[page]++;
 }
 
-/* Memory of a page that nobody holds stays with the pool: the next page of any session takes it. */
+/* ----------------------------------------------------------------------------------------- back to the system -- */
+
+static int by_number(const void *a, const void *b)
+{
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The memory of `n` pages that lie side by side, as far as the system's pages lie within them. */
+static void give_back_memory(const struct kl__pages *p, int32_t first, int32_t n)
+{
+    uintptr_t unit = (uintptr_t)sysconf(_SC_PAGE_SIZE), base = (uintptr_t)p->base;
+    uintptr_t from = (base + (uintptr_t)first * (uintptr_t)p->page_bytes + unit - 1) / unit * unit;
+    uintptr_t to = (base + ((uintptr_t)first + (uintptr_t)n) * (uintptr_t)p->page_bytes) / unit * unit;
+    if (from < to)
+        madvise(p->base + (from - base), to - from, MADV_DONTNEED);
+}
+
+/* Some free pages keep their memory for the next session, the others' goes back, those first that were free for longest.
+ * Otherwise the pool would hold for ever what it once needed, and the record grows as long as a server runs.  Many go
+ * at a time, and neighbours together: that costs little, and leaves whole large pages. */
+static void give_back(struct kl__pages *p)
+{
+    int32_t kept = (int32_t)(KEPT_BYTES / p->page_bytes) + 1 + kl__pages_used(p) / KEPT_PART;
+    int32_t n = p->n_free - p->n_cold - kept, *page = p->free + p->n_cold;
+    if (n <= kept)
+        return;
+    qsort(page, (size_t)n, sizeof *page, by_number);
+    for (int32_t i = 0, end; i < n; i = end) {
+        for (end = i + 1; end < n && page[end] == page[end - 1] + 1;)
+            end++;
+        give_back_memory(p, page[i], end - i);
+    }
+    p->n_cold += n;
+}
+
 void kl__pages_drop(struct kl__pages *p, int32_t page)
 {
     assert(p->reference[page] > 0);
-    if (--p->reference[page] == 0)
-        p->free[p->n_free++] = page;
+    if (--p->reference[page] > 0)
+        return;
+    p->free[p->n_free++] = page;
+    give_back(p);
 }

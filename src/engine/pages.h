@@ -14,6 +14,7 @@ struct kl__pages {
     int32_t n_page;     /* in the budget */
     int32_t n_fresh;    /* pages that have been used at least once are 0 .. n_fresh-1 */
     int32_t n_free;
+    int32_t n_cold;     /* of `free`, the first ones: their memory went back to the system */
     int32_t *reference; /* [n_page] */
     int32_t *free;      /* [n_free] of the pages below n_fresh */
     /** Asked for a page when all are in use: drops what can be done without; false when that is nothing. */
@@ -28,7 +29,8 @@ void kl__pages_close(struct kl__pages *p);
 /** A page with one reference, filled with zeros, or -1. */
 int32_t kl__pages_take(struct kl__pages *p);
 void kl__pages_share(struct kl__pages *p, int32_t page);
-/** Gives one reference back. */
+/** Gives one reference back.  Free pages keep the memory of 256 KiB and of a sixteenth of those that are in use; when
+ *  they hold more than twice that, the rest goes back to the system.   [T: engine/pages] */
 void kl__pages_drop(struct kl__pages *p, int32_t page);
 static inline char *kl__page_at(const struct kl__pages *p, int32_t page)
 {
@@ -38,6 +40,11 @@ static inline char *kl__page_at(const struct kl__pages *p, int32_t page)
 static inline int32_t kl__pages_used(const struct kl__pages *p)
 {
     return p->n_fresh - p->n_free;
+}
+/** Pages that have memory, in use or free. */
+static inline int32_t kl__pages_held(const struct kl__pages *p)
+{
+    return p->n_fresh - p->n_cold;
 }
 
 #endif

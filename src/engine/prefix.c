@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FIRST_ROOM = 256, DISK_GIB = 16 };
+enum { FIRST_ROOM = 256, FIRST_POWER = 4 * KL_PAGE_TOKENS, DISK_GIB = 16 };
 
 /* -------------------------------------------------------------------------------------------- the table of nodes -- */
 
@@ -413,11 +413,12 @@ kl_status kl_prefix_spill(kl_prefix *p, bool *wrote, kl_error *err)
 /* ------------------------------------------------------------------------------------------------------ a prompt -- */
 
 /* The next position behind `from` where a checkpoint is wanted: a power of two, a mark, or the last full block before
- * the prompt's last token; n_token when there is none. */
+ * the prompt's last token; n_token when there is none.  The first power is that far out because each position cuts the
+ * prompt: a few tokens at a time are read more slowly than many, and reading so few again costs little. */
 int64_t kl__prefix_stop(const struct kl__visit *v, int64_t from)
 {
     int64_t last = (v->n_token - 1) / KL_PAGE_TOKENS * KL_PAGE_TOKENS, stop = last > from ? last : v->n_token;
-    int64_t power = KL_PAGE_TOKENS;
+    int64_t power = FIRST_POWER;
     while (power <= from)
         power *= 2;
     stop = power < stop ? power : stop;

@@ -163,11 +163,11 @@ static void beginnings_are_shared(void **state)
 {
     (void)state;
     struct bench b = open_bench(&(kl_engine_options){.max_batch_sequences = 32}, (kl_scheduler_options){0}, true);
-    int32_t *system = kt_tokens(&b.r, 330, b.cold.n_vocab);
+    int32_t *system = kt_tokens(&b.r, 450, b.cold.n_vocab);
     struct kt_asked *a[32];
     for (int i = 0; i < 32; i++) {
-        a[i] = request(&b, 340 + i, 2);
-        memcpy((int32_t *)a[i]->r.token, system, 330 * sizeof *system);
+        a[i] = request(&b, 460 + i, 2);
+        memcpy((int32_t *)a[i]->r.token, system, 450 * sizeof *system);
         a[i]->r.client = (uint64_t)i;
         assert_true(kt_ask(b.s, a[i]));
     }
@@ -175,25 +175,25 @@ static void beginnings_are_shared(void **state)
     for (int i = 0; i < 32; i++) {
         if (i % 8 == 0)
             kt_assert_alone(a[i], &b.cold);
-        assert_int_equal(a[i]->report.n_reused, i ? 320 : 0);
+        assert_int_equal(a[i]->report.n_reused, i ? 448 : 0);
         assert_int_equal(a[i]->report.reuse, i ? KL_REUSE_ALL : KL_REUSE_NOTHING);
     }
-    struct kt_asked *fork = request(&b, 330, 2);
-    memcpy((int32_t *)fork->r.token, system, 200 * sizeof *system);
+    struct kt_asked *fork = request(&b, 450, 2);
+    memcpy((int32_t *)fork->r.token, system, 400 * sizeof *system);
     kt_ask(b.s, fork);
     kt_finish(b.s);
     kt_assert_alone(fork, &b.cold);
-    assert_int_equal(fork->report.n_matched, 192);
-    assert_int_equal(fork->report.n_reused, 128);
+    assert_int_equal(fork->report.n_matched, 384);
+    assert_int_equal(fork->report.n_reused, 256);
     assert_int_equal(fork->report.reuse, KL_REUSE_CHECKPOINT);
-    struct kt_asked *again = request(&b, 250, 2); /* where they parted there is a checkpoint now */
-    memcpy((int32_t *)again->r.token, system, 200 * sizeof *system);
+    struct kt_asked *again = request(&b, 420, 2); /* where they parted there is a checkpoint now */
+    memcpy((int32_t *)again->r.token, system, 400 * sizeof *system);
     kt_ask(b.s, again);
     kt_finish(b.s);
-    assert_int_equal(again->report.n_reused, 192);
+    assert_int_equal(again->report.n_reused, 384);
     kt_assert_alone(again, &b.cold);
-    struct kt_asked *other = request(&b, 330, 1); /* of another space */
-    memcpy((int32_t *)other->r.token, system, 330 * sizeof *system);
+    struct kt_asked *other = request(&b, 450, 1); /* of another space */
+    memcpy((int32_t *)other->r.token, system, 450 * sizeof *system);
     other->r.space = 1;
     kt_ask(b.s, other);
     kt_finish(b.s);

@@ -14,6 +14,7 @@ from server import Server, expect
 SECONDS = float(os.environ.get("LOAD_SECONDS", "60"))
 CLIENTS = int(os.environ.get("LOAD_CLIENTS", "64"))
 WORDS = "the river ran over stones and under bridges while people walked along it and talked about rain".split()
+READINGS = 600  # of the memory
 SYSTEM = "You answer in a few words. " * 12
 
 
@@ -87,10 +88,10 @@ class Load:
                 self.faults.append(repr(e).encode())
 
     async def watch(self):
-        """Memory: after the first tenth, and from then on."""
+        """Memory, from the first second to the last."""
         self.memory = []
         while time.time() < self.end and not self.faults:
-            await asyncio.sleep(SECONDS / 60)
+            await asyncio.sleep(SECONDS / READINGS)
             self.memory.append(resident(self.s.process.pid))
 
     async def run(self):
@@ -137,7 +138,8 @@ def main(program, model):
             time.sleep(0.05)
         expect(s.get("/slots") == [], "something is still being worked on")
         # Means of the tenth behind the first one, and of the last: single readings jump by a request's size.
-        early, late = mean(load.memory[6:12]), mean(load.memory[-6:])
+        tenth = READINGS // 10
+        early, late = mean(load.memory[tenth:2 * tenth]), mean(load.memory[-tenth:])
         metrics = {name: s.metric(name) for name in ("new_tokens_total", "read_tokens_total", "reused_tokens_total",
                                                      "step_seconds_total", "preempted_total", "prefix_bytes",
                                                      "jobs_cancelled_total", "accepted_tokens_total")}
@@ -150,7 +152,8 @@ def main(program, model):
             "between_tokens_ms": {"p50": round(1e3 * quantile(load.gaps, .5), 1),
                                   "p99": round(1e3 * quantile(load.gaps, .99), 1)},
             "resident_mib": {"early": round(early / 2**20, 2), "late": round(late / 2**20, 2),
-                             "all": [round(m / 2**20, 1) for m in load.memory[::6]]},
+                             "tenths": [round(mean(load.memory[i:i + tenth]) / 2**20, 1)
+                                        for i in range(0, len(load.memory), tenth)]},
             "metrics": metrics}))
         expect(load.done > CLIENTS and load.left > 0, "hardly any answers")
         expect(late < 1.02 * early, f"memory grew from {early / 2**20:.1f} to {late / 2**20:.1f} MiB")

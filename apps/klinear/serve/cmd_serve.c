@@ -6,6 +6,10 @@
 #include "../cli/verb.h"
 #include "base/error.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 struct settings {
     struct ka_choice choice;
     struct ks_options serve;
@@ -43,6 +47,18 @@ static kl_status load(struct ka_loaded *l, const struct settings *s, kl_error *e
     return status;
 }
 
+/* Requests come and go on several threads, and what they leave behind is holes.  With a heap for each thread, as the C
+ * library has it, memory grows towards the sum of everybody's fullest moments, and recurrent states, which the prefix
+ * cache takes and drops all the time, grow it further; so there is one heap, and large blocks are not in it: they go
+ * back to the system when they are freed.   [T: serve/load] */
+static void settle_heap(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, 64 << 10);
+#endif
+}
+
 static enum ka_exit run(const void *settings, int n_word, char **words)
 {
     (void)n_word, (void)words;
@@ -54,6 +70,7 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
         ka_complain(&ka_verb_serve, "--tls-cert and --tls-key need each other");
         return KA_USAGE;
     }
+    settle_heap();
     ka_catch_interrupts();
     kl_status status = load(&l, &s, &err);
     if (status == KL_OK) {

@@ -85,6 +85,7 @@ void ks_ep_metrics(struct ks_exchange *x)
         {"steps_total", "counter", "Steps of the model.", (double)t.n_step},
         {"step_seconds_total", "counter", "Time in steps.", t.step_seconds},
         {"pages_used", "gauge", "Pages of the latent cache in use.", (double)t.memory.pages_used},
+        {"pages_held", "gauge", "Pages that have memory, in use or kept for the next.", (double)t.memory.pages_held},
         {"pages_most", "gauge", "Pages that there may be.", (double)t.memory.pages_most},
         {"page_bytes", "gauge", "Bytes of a page.", (double)t.memory.page_bytes},
         {"prefix_bytes", "gauge", "Bytes that the prefix cache holds.", (double)t.prefix.bytes},

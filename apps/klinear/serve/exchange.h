@@ -48,7 +48,7 @@ struct ks_exchange {
     void *generation;
     void (*close_generation)(void *generation);
     void (*cancel)(struct ks_exchange *x); /* asks its jobs to end; any thread, without the lock */
-    int64_t n_prompt, n_cached, n_new;     /* for the log */
+    int64_t n_prompt, n_cached, n_new;     /* for the log; of the lock */
 };
 
 /** References: each job holds one. */

@@ -138,9 +138,9 @@ static void on_completed(void *user, struct MHD_Connection *c, void **context, e
     s->n_dropped += left && !x->gone;
     x->gone = true;
     x->suspended = false;
+    s->n_error += x->status >= 400;
     void (*cancel)(struct ks_exchange *) = x->cancel;
     pthread_mutex_unlock(&x->lock);
-    s->n_error += x->status >= 400;
     if (cancel)
         cancel(x);
     ks_log_exchange(x, left);
@@ -518,27 +518,32 @@ static kl_status read_tls(struct ka_input pem[2], const struct ks_options *o, kl
     return ka_read_input(&pem[1], o->tls_key, PEM_BYTES, err);
 }
 
+/* What does not depend on where connections come from. */
+static struct MHD_Daemon *start_daemon(struct ks_server *s, unsigned flags, struct MHD_OptionItem *more)
+{
+    return MHD_start_daemon(flags | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, s,
+                            MHD_OPTION_EXTERNAL_LOGGER, be_quiet, NULL, MHD_OPTION_CONNECTION_LIMIT,
+                            (unsigned)s->o->connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES,
+                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)STALLED_SECONDS, MHD_OPTION_NOTIFY_COMPLETED,
+                            on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_ARRAY, more,
+                            MHD_OPTION_END);
+}
+
 static kl_status start(struct ks_server *s, const struct ka_input pem[2], kl_error *err)
 {
     int fd = -1;
     KL_TRY(open_socket(s, &fd, err));
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
-    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, pem[0].data},
-                                   {MHD_OPTION_HTTPS_MEM_KEY, 0, pem[1].data},
-                                   {MHD_OPTION_END, 0, NULL}};
-    struct MHD_OptionItem *more = pem[0].data ? tls : &tls[2];
-    flags |= pem[0].data ? (unsigned)MHD_USE_TLS : 0;
-    s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, be_quiet, NULL,
-                                 MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)HTTP_THREADS,
-                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->o->connections,
-                                 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES,
-                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)STALLED_SECONDS, MHD_OPTION_NOTIFY_COMPLETED,
-                                 on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_ARRAY,
-                                 more, MHD_OPTION_END);
+    bool tls = pem[0].data != NULL;
+    struct MHD_OptionItem more[] = {{MHD_OPTION_LISTEN_SOCKET, fd, NULL},
+                                    {MHD_OPTION_THREAD_POOL_SIZE, HTTP_THREADS, NULL},
+                                    {tls ? MHD_OPTION_HTTPS_MEM_CERT : MHD_OPTION_END, 0, pem[0].data},
+                                    {MHD_OPTION_HTTPS_MEM_KEY, 0, pem[1].data},
+                                    {MHD_OPTION_END, 0, NULL}};
+    s->daemon = start_daemon(s, MHD_USE_EPOLL_INTERNAL_THREAD | (tls ? (unsigned)MHD_USE_TLS : 0), more);
     if (s->daemon)
         return KL_OK;
     close(fd);
-    if (pem[0].data)
+    if (tls)
         return kl__fail(err, KL_ERR_FORMAT,
                         "--tls-cert %.120s and --tls-key %.120s: expected a certificate and its key, as PEM",
                         s->o->tls_cert, s->o->tls_key);

@@ -50,15 +50,19 @@ void ks_log_exchange(struct ks_exchange *x, bool left)
 {
     if (x->server->o->log == KS_LOG_OFF)
         return;
+    pthread_mutex_lock(&x->lock);
+    int status = x->status;
+    int64_t n_prompt = x->n_prompt, n_cached = x->n_cached, n_new = x->n_new;
+    pthread_mutex_unlock(&x->lock);
     json_t *line = json_pack("{s:o,s:s,s:s,s:s,s:i,s:f}", "time", now_json(), "event", "request", "method",
                              x->route ? x->route->method : "?", "path", x->route ? x->route->path : "?", "status",
-                             x->status, "ms", floor(1e4 * (ka_seconds() - x->began)) / 10);
+                             status, "ms", floor(1e4 * (ka_seconds() - x->began)) / 10);
     if (line && x->key >= 0)
         json_object_set_new(line, "key", json_string(x->server->keys.key[x->key].name));
-    if (line && x->n_prompt) {
-        json_object_set_new(line, "prompt_tokens", json_integer(x->n_prompt));
-        json_object_set_new(line, "cached_tokens", json_integer(x->n_cached));
-        json_object_set_new(line, "completion_tokens", json_integer(x->n_new));
+    if (line && n_prompt) {
+        json_object_set_new(line, "prompt_tokens", json_integer(n_prompt));
+        json_object_set_new(line, "cached_tokens", json_integer(n_cached));
+        json_object_set_new(line, "completion_tokens", json_integer(n_new));
     }
     if (line && left)
         json_object_set_new(line, "left", json_true());

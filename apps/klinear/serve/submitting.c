@@ -102,7 +102,9 @@ static bool submit_all(struct ks_generation *g, struct ks_problem *p)
         return ks_refuse(p, 503, NULL, "stopping", "the server is being stopped");
     if (!open_choices(g, p) || !ks_open_trace(g, p))
         return false;
+    pthread_mutex_lock(&g->x->lock);
     g->x->cancel = cancel;
+    pthread_mutex_unlock(&g->x->lock);
     if (g->stream)
         ks_stream_open(g->x);
     else
@@ -134,9 +136,12 @@ void ks_generate(struct ks_generation *g)
     struct ks_problem p;
     if (g->session && g->session->cold && ks_errand(g->x, generate_warm))
         return;
-    g->x->n_prompt = 0;
+    int64_t n_prompt = 0;
     for (int i = 0; i < g->n_prompt; i++)
-        g->x->n_prompt += g->prompt[i].n;
+        n_prompt += g->prompt[i].n;
+    pthread_mutex_lock(&g->x->lock);
+    g->x->n_prompt = n_prompt;
+    pthread_mutex_unlock(&g->x->lock);
     if (submit_all(g, &p))
         return;
     if (g->x->cancel)

@@ -182,10 +182,12 @@ static void refuse_all(struct ks_generation *g, const struct ks_choice *c)
 static void finish(struct ks_generation *g)
 {
     struct ks_exchange *x = g->x;
+    pthread_mutex_lock(&x->lock); /* a client that leaves now is logged by another thread */
     for (int i = 0; i < g->n_prompt * g->n; i++) {
         x->n_new += g->choice[i].report.n_new;
         x->n_cached += i % g->n ? 0 : g->choice[i].report.n_reused;
     }
+    pthread_mutex_unlock(&x->lock);
     ks_grow_session(g);
     if (g->stream) {
         g->dialect->finish(g);
