@@ -111,7 +111,7 @@ static void give_back_memory(const struct kl__pages *p, int32_t first, int32_t n
         madvise(p->base + (from - base), to - from, MADV_DONTNEED);
 }
 
-/* Some free pages keep their memory for the next session, the others' goes back, those first that were free for longest.
+/* Some free pages keep their memory for the next session; that of the others goes back, of the longest free ones first.
  * Otherwise the pool would hold for ever what it once needed, and the record grows as long as a server runs.  Many go
  * at a time, and neighbours together: that costs little, and leaves whole large pages. */
 static void give_back(struct kl__pages *p)

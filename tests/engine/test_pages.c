@@ -1,4 +1,4 @@
-/* The pool of pages: counted, within its budget, filled with zeros when taken, and with no more memory than it needs. */
+/* The pool of pages: counted, within its budget, filled with zeros when taken, with no more memory than it needs. */
 #include "engine/pages.h"
 #include "support/kt.h"
 
