@@ -521,12 +521,11 @@ static kl_status read_tls(struct ka_input pem[2], const struct ks_options *o, kl
 /* What does not depend on where connections come from. */
 static struct MHD_Daemon *start_daemon(struct ks_server *s, unsigned flags, struct MHD_OptionItem *more)
 {
-    return MHD_start_daemon(flags | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, s,
-                            MHD_OPTION_EXTERNAL_LOGGER, be_quiet, NULL, MHD_OPTION_CONNECTION_LIMIT,
-                            (unsigned)s->o->connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES,
-                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)STALLED_SECONDS, MHD_OPTION_NOTIFY_COMPLETED,
-                            on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_ARRAY, more,
-                            MHD_OPTION_END);
+    return MHD_start_daemon(
+        flags | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER,
+        be_quiet, NULL, MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->o->connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)HEADER_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)STALLED_SECONDS, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
 }
 
 static kl_status start(struct ks_server *s, const struct ka_input pem[2], kl_error *err)
