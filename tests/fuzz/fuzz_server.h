@@ -16,16 +16,29 @@ static void fuzz_must(kl_status status)
         abort();
 }
 
+/* A layer of KDA and one of MLA, as small as can be: what is looked for is around the model. */
+static kl_config fuzz_config(void)
+{
+    kl_config c;
+    fuzz_must(kl_config_preset(&c, "tiny", NULL));
+    c.n_layer = 2;
+    c.mixer[1] = KL_MIXER_MLA;
+    c.ffn[0] = c.ffn[1] = KL_FFN_DENSE;
+    c.n_embd = c.n_ff = c.kv_rank = 32;
+    c.n_kda_head = c.n_kda_v_head = c.n_head = 1;
+    c.kda_k = c.kda_v = c.decay_rank = c.gate_rank = c.qk_nope = c.qk_rope = c.v_dim = 16;
+    return c;
+}
+
 static void fuzz_open_server(struct ks_server *s, const struct ks_options *options)
 {
     char path[] = "/tmp/fuzz_server_XXXXXX";
     struct ka_loaded *l = &fuzz_loaded;
-    kl_config config;
+    kl_config config = fuzz_config();
     if (mkstemp(path) < 0)
         abort();
     *s = (struct ks_server){
         .o = options, .l = l, .name = "fuzz", .context = 200, .chats = true, .rendering = KL_TEMPLATE_KIMI};
-    fuzz_must(kl_config_preset(&config, "tiny", NULL));
     fuzz_must(kl_model_init(path, &config, 1, NULL, NULL));
     fuzz_must(kl_backend_open(&l->backend, NULL, NULL));
     fuzz_must(kl_model_open(&l->model, path, &(kl_model_options){.backend = l->backend}, NULL));
