@@ -3,10 +3,14 @@
 #include "base/error.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <sys/time.h>
 
-static volatile sig_atomic_t caught; /* the number of the signal */
+/* The number of the signal.  The system may choose any thread for a signal, so what a handler may write is not enough:
+ * another thread reads it. */
+static atomic_int caught;
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2, "handlers of signals may write atomics that need no lock");
 
 /* A signal that comes just before a read begins would wait there for the next key.  So a clock goes on ticking until
  * the signal has been taken note of, and each tick ends a read. */
