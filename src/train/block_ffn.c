@@ -112,8 +112,9 @@ static kl_experts_args experts(const struct kl__pass *p, int layer, const struct
 static void count_load(const struct kl__pass *p, int layer, const struct record *r)
 {
     int64_t *load = p->load && !p->run.measure ? p->load + (int64_t)layer * p->c->n_expert : NULL;
-    for (int64_t i = 0; load && i < r->id.dim[0] * r->id.dim[1]; i++)
-        load[((const int32_t *)r->id.data)[i]]++;
+    for (int64_t t = 0; load && t < r->id.dim[0]; t++)
+        for (int64_t j = 0; j < r->id.dim[1]; j++)
+            load[((const int32_t *)kl__row(r->id, t))[j]]++;
 }
 
 static kl_status moe_forward(struct kl__pass *p, int layer, kl_tensor out, kl_tensor in)

@@ -6,6 +6,8 @@
 #include "tensor/tensor.h"
 #include "train/pass.h"
 
+#include <string.h>
+
 /* Logits of a slice: few enough to stay in a large cache, and enough tokens for the products. */
 enum { SLICE_FLOATS = 1 << 21, SLICE_LEAST = 64, SLICE_MOST = 1024 };
 
@@ -35,8 +37,10 @@ static struct slice lay_out(struct kl__pass *p, int64_t n)
 {
     struct slice s = {.loss = vector(p, n), .lse = vector(p, n), .weight = vector(p, n)};
     s.right = kl__carve(&p->temp, (size_t)n, sizeof *s.right);
-    void *logits = kl__carve(&p->temp, (size_t)n * (size_t)p->c->n_vocab, sizeof(float));
+    int64_t pitch = kl__pass_pitch(p->c->n_vocab);
+    void *logits = kl__carve(&p->temp, (size_t)n * (size_t)pitch, sizeof(float));
     s.logits = kl_view2(logits, KL_F32, n, p->c->n_vocab);
+    s.logits.pitch = pitch;
     p->temp_most = p->temp.bytes > p->temp_most ? p->temp.bytes : p->temp_most;
     for (int64_t i = 0; i < n && !p->run.measure; i++)
         ((float *)s.weight.data)[i] = p->batch->weight;
@@ -116,9 +120,8 @@ static kl_status run_slice(struct kl__pass *p, struct slice *s, kl_loss *loss)
 /* Rows without labels get no gradient; most slices have some. */
 static void no_gradient(const struct kl__pass *p, kl_tensor d_x)
 {
-    float *d = d_x.data;
-    for (int64_t i = 0; p->gradient && i < d_x.dim[0] * d_x.dim[1]; i++)
-        d[i] = 0;
+    for (int64_t t = 0; p->gradient && t < d_x.dim[0]; t++)
+        memset(kl__row(d_x, t), 0, (size_t)d_x.dim[1] * sizeof(float));
 }
 
 kl_status kl__pass_head(struct kl__pass *p, kl_loss *loss, kl_tensor h, kl_tensor d)

@@ -12,9 +12,24 @@ static float *carve(struct kl__pass *p, bool keep, int64_t rows, int64_t columns
     return x;
 }
 
+int64_t kl__pass_pitch(int64_t columns)
+{
+    enum { LINE = 16, PAGE = 1024 };
+    int64_t pitch = columns < 4 * LINE ? columns : (columns + LINE - 1) / LINE * LINE;
+    return pitch > 0 && pitch % PAGE == 0 ? pitch + LINE : pitch;
+}
+
+static kl_tensor carve_rows(struct kl__pass *p, bool keep, int64_t columns)
+{
+    int64_t pitch = kl__pass_pitch(columns);
+    kl_tensor x = kl_view2(carve(p, keep, p->n_token, pitch), KL_F32, p->n_token, columns);
+    x.pitch = pitch;
+    return x;
+}
+
 kl_tensor kl__pass_keep(struct kl__pass *p, int64_t columns)
 {
-    return kl_view2(carve(p, !p->forget, p->n_token, columns), KL_F32, p->n_token, columns);
+    return carve_rows(p, !p->forget, columns);
 }
 
 float *kl__pass_keep_floats(struct kl__pass *p, int64_t n)
@@ -24,7 +39,7 @@ float *kl__pass_keep_floats(struct kl__pass *p, int64_t n)
 
 kl_tensor kl__pass_temp(struct kl__pass *p, int64_t columns)
 {
-    return kl_view2(carve(p, false, p->n_token, columns), KL_F32, p->n_token, columns);
+    return carve_rows(p, false, columns);
 }
 
 kl_tensor kl__pass_value(const struct kl__pass *p, enum kl__param param, int layer)

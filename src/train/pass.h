@@ -28,6 +28,9 @@ struct kl__pass {
     int64_t *load;           /* [n_layer][n_expert] += tokens that chose an expert; NULL: not counted */
 };
 
+/** Numbers from one row of so many columns to the next: rows that are long begin with a line of a cache, and no two
+ *  neighbours at the same place of a page, where they would put each other out of a first-level cache. */
+int64_t kl__pass_pitch(int64_t columns);
 /** [T][columns] that the way back needs, and that it does not. */
 kl_tensor kl__pass_keep(struct kl__pass *p, int64_t columns);
 kl_tensor kl__pass_temp(struct kl__pass *p, int64_t columns);

@@ -118,14 +118,22 @@ kl_status kl_trainer_memory(int64_t *bytes, const kl_trainer_options *o, kl_erro
 
 /* ------------------------------------------------------------------------------------------- opening and closing -- */
 
+/* What a pass goes through lies in large pages: rows are read many at once, each on a page of its own where pages are
+ * small. */
+static void *zeroed(const kl_allocator *alloc, size_t bytes)
+{
+    void *memory = kl__alloc_large(alloc, bytes);
+    return memory ? memset(memory, 0, bytes) : NULL;
+}
+
 static kl_status take_memory(kl_trainer *t, const struct need *need, kl_error *err)
 {
     t->keep_bytes = need->keep;
     t->temp_bytes = need->temp;
     t->work.bytes = need->work;
-    t->arena[KL__VALUE] = kl__alloc(t->alloc, arena_bytes(&t->layout));
-    t->stage = kl__alloc(t->alloc, need->keep + need->temp + need->muon);
-    t->work.data = kl__alloc(t->alloc, need->work);
+    t->arena[KL__VALUE] = zeroed(t->alloc, arena_bytes(&t->layout));
+    t->stage = zeroed(t->alloc, need->keep + need->temp + need->muon);
+    t->work.data = zeroed(t->alloc, need->work);
     t->load = kl__alloc(t->alloc, load_bytes(&t->layout.c));
     if (!t->arena[KL__VALUE] || !t->stage || !t->work.data || !t->load)
         return kl__fail(err, KL_ERR_MEMORY, "kl_trainer: no memory for %zu bytes of parameters and %zu of activations",
