@@ -81,10 +81,10 @@ kl_status kl__cpu_linear_bwd(const kl_backend *be, const kl_linear_bwd_args *a, 
     (void)err;
     struct kl__gemm g[2];
     int n = 0;
+    if (kl__present(a->d_w))
+        g[n++] = d_w_of(a); /* in large pieces: the small ones of d_x, behind them, keep all threads busy to the end */
     if (kl__present(a->d_x))
         g[n++] = d_x_of(a);
-    if (kl__present(a->d_w))
-        g[n++] = d_w_of(a);
     kl__gemm_run(be, g, n, a->work);
     if (kl__present(a->d_b)) {
         struct bias_job job = {.k = kl__cpu_kernels(be), .d_y = a->d_y, .d_b = a->d_b.data};

@@ -8,7 +8,7 @@ struct args {
     const float *a, *b; /* [n_k][m], [n_k][columns] */
     int64_t n_k;
     int m, columns;
-    bool add;
+    bool add, ahead;
 };
 
 /* Columns from[k][first .. first + n - 1] as a panel of their own. */
@@ -29,7 +29,7 @@ static void call_in_small_tiles(const struct args *a)
             narrow(rows, m, a->a, a->m, i, a->n_k);
             narrow(columns, s.columns, a->b, a->columns, j, a->n_k);
             narrow(sum, s.columns, a->sum, a->columns, i * a->columns + j, m);
-            kl__gemm_tile_ref(sum, rows, columns, a->n_k, m, a->add);
+            kl__gemm_tile_ref(sum, rows, columns, a->n_k, m, a->add, NULL);
             for (int r = 0; r < m; r++)
                 for (int c = 0; c < s.columns; c++)
                     a->sum[(i + r) * a->columns + j + c] = sum[r * s.columns + c];
@@ -39,15 +39,18 @@ static void call_in_small_tiles(const struct args *a)
 static void call(kc_any_fn *fn, const void *args)
 {
     const struct args *a = args;
+    ptrdiff_t step = (ptrdiff_t)sizeof(float) * a->m;
+    struct kl__ahead ahead = {
+        .stream[0] = {(const char *)a->a, step, step, (int)a->n_k}, .n_stream = a->n_k > 0, .rows_a_call = 3};
     if (fn == (kc_any_fn *)kl__gemm_tile_ref)
         call_in_small_tiles(a);
     else
-        ((kl__gemm_tile_fn *)fn)(a->sum, a->a, a->b, a->n_k, a->m, a->add);
+        ((kl__gemm_tile_fn *)fn)(a->sum, a->a, a->b, a->n_k, a->m, a->add, a->ahead ? &ahead : NULL);
 }
 
 static struct args operands(kc *c, int m, int columns, int64_t n_k, bool add, enum kc_fill fill)
 {
-    struct args a = {.m = m, .columns = columns, .n_k = n_k, .add = add};
+    struct args a = {.m = m, .columns = columns, .n_k = n_k, .add = add, .ahead = m % 2};
     a.a = kc_in(c, "a", n_k * m, fill);
     kc_align(c, 64);
     a.b = kc_in(c, "b", n_k * columns, KC_NORMAL);

@@ -14,9 +14,9 @@ struct shape {
     int64_t m, n, k;
 };
 
-static const struct shape shapes[] = {{1, 1, 1},     {1, 33, 257},   {2, 5, 16},    {3, 100, 40},
-                                      {4, 64, 300},  {7, 31, 5},     {13, 47, 513}, {14, 32, 256},
-                                      {15, 65, 255}, {29, 130, 100}, {67, 9, 600},  {260, 600, 20}};
+static const struct shape shapes[] = {{1, 1, 1},    {1, 33, 257},   {2, 5, 16},     {3, 100, 40},  {4, 64, 300},
+                                      {7, 31, 5},   {13, 47, 513},  {14, 32, 256},  {15, 65, 255}, {29, 130, 100},
+                                      {67, 9, 600}, {260, 600, 20}, {58, 390, 200}, {57, 800, 20}};
 enum { N_SHAPE = sizeof shapes / sizeof *shapes };
 
 /* The workspace is large, and most products here are small: one serves them until the next kt_free_all. */

@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-enum { KL_STREAMS = 16 };
+enum { KL_STREAMS = 32 };
 
 /** Rows of `bytes` bytes, `pitch` bytes apart. */
 struct kl__stream {

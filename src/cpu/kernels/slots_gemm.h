@@ -3,12 +3,15 @@
 #ifndef KL_CPU_SLOTS_GEMM_H
 #define KL_CPU_SLOTS_GEMM_H
 
+#include "cpu/kernels/ahead.h"
 #include "klinear/kl/base.h"
 
 enum {
     /** Sums over k run in blocks of this length, the same for every instruction set: part of the result's bits.
      *  A panel of 32 columns then takes 24 KiB, half a first-level cache, beside which those of 14 rows pass. */
     KL__GEMM_K = 192,
+    /** A tile asks for memory that comes after it this often: all at once would fill the queues between the caches. */
+    KL__GEMM_FETCH = 16,
 };
 
 /** What the tile of one instruction set is tuned for. */
@@ -30,8 +33,13 @@ typedef void kl__gemm_pack_fn(float *to, const void *from, kl_dtype dtype, int64
 /** sum[i][j] = s, or sum[i][j] += s with `add`, where s = sum_k a[k][i] b[k][j] starts from 0 and runs over
  *  k = 0 .. n_k-1 one after the other, whatever m is.  sum [m][columns], 1 <= m <= `rows`; a [n_k][m];
  *  b [n_k][columns], n_k >= 0.  Products are fused with the sum where the instruction set can.  sum and b are aligned
- *  to 64 bytes. */
-typedef void kl__gemm_tile_fn(float *sum, const float *a, const float *b, int64_t n_k, int m, bool add);
+ *  to 64 bytes.  Some of `ahead` (may be NULL) is fetched every KL__GEMM_FETCH numbers of k. */
+typedef void kl__gemm_tile_fn(float *sum, const float *a, const float *b, int64_t n_k, int m, bool add,
+                              struct kl__ahead *ahead);
+
+/** gemm_tile, with its very bits, for rows of a as they lie: a [m][n_k] at a_pitch floats. */
+typedef void kl__gemm_rows_fn(float *sum, const float *a, int64_t a_pitch, const float *b, int64_t n_k, int m, bool add,
+                              struct kl__ahead *ahead);
 
 /** c[i][j] = bias[j] + sum[i][j], or with `add` c[i][j] += that, for i < m, j < n <= `columns`; rounded to nearest when
  *  dtype is bf16, which does not add.  sum [m][columns]; c has rows c_pitch elements apart; bias [n] or NULL for 0. */

@@ -21,16 +21,32 @@ void kl__gemm_pack_ref(float *to, const void *from, kl_dtype dtype, int64_t pitc
         }
 }
 
-void kl__gemm_tile_ref(float *sum, const float *a, const float *b, int64_t n_k, int m, bool add)
+/* Number (i, k) of a is a[i row + k step]. */
+static void multiply(float *sum, const float *a, int64_t row, int64_t step, const float *b, int64_t n_k, int m,
+                     bool add)
 {
     float s[ROWS][COLUMNS] = {0};
     for (int64_t k = 0; k < n_k; k++)
         for (int i = 0; i < m; i++)
             for (int j = 0; j < COLUMNS; j++)
-                s[i][j] += a[k * m + i] * b[k * COLUMNS + j];
+                s[i][j] += a[i * row + k * step] * b[k * COLUMNS + j];
     for (int i = 0; i < m; i++)
         for (int j = 0; j < COLUMNS; j++)
             sum[i * COLUMNS + j] = add ? sum[i * COLUMNS + j] + s[i][j] : s[i][j];
+}
+
+void kl__gemm_tile_ref(float *sum, const float *a, const float *b, int64_t n_k, int m, bool add,
+                       struct kl__ahead *ahead)
+{
+    (void)ahead;
+    multiply(sum, a, 1, m, b, n_k, m, add);
+}
+
+void kl__gemm_rows_ref(float *sum, const float *a, int64_t a_pitch, const float *b, int64_t n_k, int m, bool add,
+                       struct kl__ahead *ahead)
+{
+    (void)ahead;
+    multiply(sum, a, a_pitch, 1, b, n_k, m, add);
 }
 
 void kl__gemm_store_ref(void *c, kl_dtype dtype, int64_t c_pitch, const float *sum, const float *bias, bool add,

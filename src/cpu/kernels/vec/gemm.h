@@ -5,6 +5,14 @@
 
 enum { ROWS = KL_GEMM_ROWS, COLUMNS = 2 * KL_LANES };
 
+/* KL_M of every number of rows that a tile can have. */
+#if KL_GEMM_ROWS > 6
+#define KL_GEMM_EACH_M                                                                                                 \
+    KL_M(1) KL_M(2) KL_M(3) KL_M(4) KL_M(5) KL_M(6) KL_M(7) KL_M(8) KL_M(9) KL_M(10) KL_M(11) KL_M(12) KL_M(13) KL_M(14)
+#else
+#define KL_GEMM_EACH_M KL_M(1) KL_M(2) KL_M(3) KL_M(4) KL_M(5) KL_M(6)
+#endif
+
 struct kl__gemm_sizes KL_VARIANT(gemm_sizes)(void)
 {
     return (struct kl__gemm_sizes){ROWS, COLUMNS, KL_GEMM_BLOCK_ROWS, KL_GEMM_BLOCK_COLUMNS};
@@ -125,26 +133,20 @@ void KL_VARIANT(gemm_pack)(float *to, const void *from, kl_dtype dtype, int64_t 
 
 /* --------------------------------------------------------------------------------------------------- multiplying -- */
 
-/* With m a constant, the sums are registers. */
-static inline __attribute__((always_inline)) void tile(float *sum, const float *a, const float *b, int64_t n_k,
-                                                       const int m, bool add)
+typedef vf sums[ROWS][2];
+
+static inline __attribute__((always_inline)) void begin_sums(sums s, float *sum, const int m)
 {
-    vf s[ROWS][2];
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++) {
         s[i][0] = s[i][1] = vset(0);
         __builtin_prefetch(sum + i * COLUMNS);
         __builtin_prefetch(sum + i * COLUMNS + KL_LANES);
     }
-    for (int64_t k = 0; k < n_k; k++, a += m, b += COLUMNS) {
-        vf left = vload(b), right = vload(b + KL_LANES);
-#pragma GCC unroll 16
-        for (int i = 0; i < m; i++) {
-            vf x = vset(a[i]);
-            s[i][0] += x * left;
-            s[i][1] += x * right;
-        }
-    }
+}
+
+static inline __attribute__((always_inline)) void end_sums(float *sum, sums s, const int m, bool add)
+{
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++, sum += COLUMNS) {
         vstore(sum, add ? vload(sum) + s[i][0] : s[i][0]);
@@ -152,25 +154,86 @@ static inline __attribute__((always_inline)) void tile(float *sum, const float *
     }
 }
 
-void KL_VARIANT(gemm_tile)(float *sum, const float *a, const float *b, int64_t n_k, int m, bool add)
+/* With m a constant, the sums are registers. */
+static inline __attribute__((always_inline)) void tile(float *sum, const float *a, const float *b, int64_t n_k,
+                                                       const int m, bool add, struct kl__ahead *ahead)
+{
+    sums s;
+    begin_sums(s, sum, m);
+    for (int64_t k = 0; k < n_k;) {
+        int64_t n = n_k - k < KL__GEMM_FETCH ? n_k - k : KL__GEMM_FETCH;
+        kl__fetch_some(ahead);
+        k += n;
+        for (const float *end = b + n * COLUMNS; b < end; a += m, b += COLUMNS) {
+            vf left = vload(b), right = vload(b + KL_LANES);
+#pragma GCC unroll 16
+            for (int i = 0; i < m; i++) {
+                vf x = vset(a[i]);
+                s[i][0] += x * left;
+                s[i][1] += x * right;
+            }
+        }
+    }
+    end_sums(sum, s, m, add);
+}
+
+void KL_VARIANT(gemm_tile)(float *sum, const float *a, const float *b, int64_t n_k, int m, bool add,
+                           struct kl__ahead *ahead)
 {
     switch (m) {
-    case 1: tile(sum, a, b, n_k, 1, add); return;
-    case 2: tile(sum, a, b, n_k, 2, add); return;
-    case 3: tile(sum, a, b, n_k, 3, add); return;
-    case 4: tile(sum, a, b, n_k, 4, add); return;
-    case 5: tile(sum, a, b, n_k, 5, add); return;
-    case 6: tile(sum, a, b, n_k, 6, add); return;
-#if KL_GEMM_ROWS > 6
-    case 7: tile(sum, a, b, n_k, 7, add); return;
-    case 8: tile(sum, a, b, n_k, 8, add); return;
-    case 9: tile(sum, a, b, n_k, 9, add); return;
-    case 10: tile(sum, a, b, n_k, 10, add); return;
-    case 11: tile(sum, a, b, n_k, 11, add); return;
-    case 12: tile(sum, a, b, n_k, 12, add); return;
-    case 13: tile(sum, a, b, n_k, 13, add); return;
-    case 14: tile(sum, a, b, n_k, 14, add); return;
-#endif
+#define KL_M(m) case m: tile(sum, a, b, n_k, m, add, ahead); return;
+        KL_GEMM_EACH_M
+#undef KL_M
+    }
+}
+
+enum { TRIPLES = (ROWS + 2) / 3 };
+
+/* KL__GEMM_FETCH numbers of k or less, of rows as they lie: one address for three of them, so that all addresses fit
+ * into registers. */
+static inline __attribute__((always_inline)) void add_rows(sums s, const float *a, int64_t pitch, const float *b,
+                                                           int64_t n_k, const int m)
+{
+    const float *row[TRIPLES];
+#pragma GCC unroll 16
+    for (int i = 0; 3 * i < m; i++)
+        row[i] = a + 3 * i * pitch;
+    for (const float *end = b + n_k * COLUMNS; b < end; b += COLUMNS) {
+        vf left = vload(b), right = vload(b + KL_LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < m; i++) {
+            vf x = vset(row[i / 3][i % 3 * pitch]);
+            s[i][0] += x * left;
+            s[i][1] += x * right;
+        }
+#pragma GCC unroll 16
+        for (int i = 0; 3 * i < m; i++) {
+            row[i]++;
+            __asm__("" : "+r"(row[i]));
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void rows_tile(float *sum, const float *a, int64_t pitch, const float *b,
+                                                            int64_t n_k, const int m, bool add,
+                                                            struct kl__ahead *ahead)
+{
+    sums s;
+    begin_sums(s, sum, m);
+    for (int64_t k = 0; k < n_k; k += KL__GEMM_FETCH) {
+        kl__fetch_some(ahead);
+        add_rows(s, a + k, pitch, b + k * COLUMNS, n_k - k < KL__GEMM_FETCH ? n_k - k : KL__GEMM_FETCH, m);
+    }
+    end_sums(sum, s, m, add);
+}
+
+void KL_VARIANT(gemm_rows)(float *sum, const float *a, int64_t a_pitch, const float *b, int64_t n_k, int m, bool add,
+                           struct kl__ahead *ahead)
+{
+    switch (m) {
+#define KL_M(m) case m: rows_tile(sum, a, a_pitch, b, n_k, m, add, ahead); return;
+        KL_GEMM_EACH_M
+#undef KL_M
     }
 }
 
