@@ -54,13 +54,21 @@ static int64_t n_task(int64_t n)
     return n / ROWS_PER_TASK + (n % ROWS_PER_TASK != 0);
 }
 
+void kl__gather_some_rows(const struct kl__expert_rows *rows, void *to, kl_tensor x, int64_t first, int64_t n)
+{
+    size_t bytes = (size_t)x.dim[1] * kl_dtype_bytes(x.dtype);
+    for (int64_t i = 0; i < n && bytes > 0; i++)
+        memcpy((char *)to + (size_t)i * bytes, kl__row(x, rows->pair[first + i] / rows->topk), bytes);
+}
+
 static void gather_task(void *arg, int64_t task, int thread)
 {
     (void)thread;
     const struct gather_job *job = arg;
     size_t bytes = (size_t)job->x.dim[1] * kl_dtype_bytes(job->x.dtype);
-    for (int64_t i = task * ROWS_PER_TASK; i < end_of_task(task, job->rows->n_pair); i++)
-        memcpy(job->to + (size_t)i * bytes, kl__row(job->x, job->rows->pair[i] / job->rows->topk), bytes);
+    int64_t first = task * ROWS_PER_TASK;
+    kl__gather_some_rows(job->rows, job->to + (size_t)first * bytes, job->x, first,
+                         end_of_task(task, job->rows->n_pair) - first);
 }
 
 void kl__gather_expert_rows(const kl_backend *be, const struct kl__expert_rows *rows, void *to, kl_tensor x)

@@ -20,6 +20,8 @@ void kl__sort_expert_rows(const struct kl__expert_rows *rows, kl_tensor id);
 
 /** to[row] = x[token of the row] for x [T][D]; to [n_pair][D] has x's element type. */
 void kl__gather_expert_rows(const kl_backend *be, const struct kl__expert_rows *rows, void *to, kl_tensor x);
+/** The same for n rows from `first` on; to [n][D].  On the calling thread. */
+void kl__gather_some_rows(const struct kl__expert_rows *rows, void *to, kl_tensor x, int64_t first, int64_t n);
 /** y_t = sum_j weight_tj from[row of (t, j)], or with `add` y_t +=, in the order of j.  y [T][D] f32; from [n_pair][D];
  *  weight [T][topk] f32, absent: ones. */
 void kl__combine_expert_rows(const kl_backend *be, const struct kl__expert_rows *rows, kl_tensor y, const float *from,
