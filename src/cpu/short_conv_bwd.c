@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { TILE = 64, TOKENS_PER_SUM = 1024 };
+enum { TILE = 64, NARROW = 48, TOKENS_PER_SUM = 1024 };
 
 /* Arrays of TILE floats after those of struct kl__conv_tile.  SUM is what some tokens add to the parameters' gradients,
  * the taps' first and then the bias's; TOTAL is the sum of those. */
@@ -34,6 +34,26 @@ static void flush_sum(struct walk *k)
     k->l.k->add_row(k->total, k->sum, n);
     memset(k->sum, 0, (size_t)n * sizeof *k->sum);
     k->n_summed = 0;
+}
+
+static void fetch_row(kl_tensor x, int64_t t, int64_t channel, int64_t n)
+{
+    enum { LINE = 64 };
+    const char *row = (const char *)kl__row(x, t) + (size_t)channel * kl_dtype_bytes(x.dtype);
+    for (int64_t at = 0; at < n * (int64_t)kl_dtype_bytes(x.dtype); at += LINE)
+        __builtin_prefetch(row + at, 0, 2);
+}
+
+/* Asks for what the step at `first` reads and writes: pieces of rows that lie too far apart for the hardware. */
+static void fetch_step(const struct walk *k, int64_t first, int64_t n_token)
+{
+    const struct kl__conv_tile *l = &k->l;
+    for (int64_t t = first; t < first + n_token; t++) {
+        fetch_row(l->a->x, t, l->channel, l->n);
+        fetch_row(k->b->d_y, t, l->channel, l->n);
+        if (kl__present(k->b->d_x))
+            fetch_row(k->b->d_x, t, l->channel, l->n);
+    }
 }
 
 /* g of tokens first .. first + n_token - 1, in front of the W - 1 rows that are known from the tokens behind them. */
@@ -75,6 +95,8 @@ static void walk_sequence(struct walk *k, int64_t seq)
     while (n_step-- > 0) {
         int64_t first = s.start + n_step * KL__CONV_STEP;
         int64_t n_token = s.end - first < KL__CONV_STEP ? s.end - first : KL__CONV_STEP;
+        if (n_step > 0)
+            fetch_step(k, first - KL__CONV_STEP, KL__CONV_STEP);
         step_through_activation(k, &s, first, n_token);
         if (kl__present(b->d_x))
             step_to_inputs(k, (float *)kl__row(b->d_x, first) + l->channel, kl__pitch(b->d_x), n_token, 0);
@@ -99,7 +121,19 @@ static void add_parameters(const struct walk *k)
 struct job {
     const kl_backend *be;
     const kl_short_conv_bwd_args *b;
+    int64_t width; /* of a tile */
 };
+
+/* A little narrower where threads then get tiles more evenly; no result depends on it. */
+static int64_t tile_width(int64_t n_channel, int64_t n_thread)
+{
+    int64_t most[2];
+    for (int i = 0; i < 2; i++) {
+        int64_t width = i ? NARROW : TILE, n_tile = (n_channel + width - 1) / width;
+        most[i] = (n_tile + n_thread - 1) / n_thread * width;
+    }
+    return most[1] < most[0] ? NARROW : TILE;
+}
 
 static void walk_tile(void *arg, int64_t task, int thread)
 {
@@ -110,7 +144,7 @@ static void walk_tile(void *arg, int64_t task, int thread)
                      .reversed = scratch + REVERSED * TILE,
                      .sum = scratch + SUM * TILE,
                      .total = scratch + TOTAL * TILE};
-    kl__conv_tile_open(&k.l, job->be, &job->b->fwd, task * TILE, TILE, scratch);
+    kl__conv_tile_open(&k.l, job->be, &job->b->fwd, task * job->width, job->width, scratch);
     int64_t n = k.l.n;
     int W = k.l.W;
     for (int j = 0; j < W; j++)
@@ -126,8 +160,9 @@ static void walk_tile(void *arg, int64_t task, int thread)
 kl_status kl__cpu_short_conv_bwd(const kl_backend *be, const kl_short_conv_bwd_args *b, kl_error *err)
 {
     (void)err;
-    struct job job = {be, b};
-    kl__pool_run(be->pool, (b->fwd.x.dim[1] + TILE - 1) / TILE, walk_tile, &job);
+    int64_t n_channel = b->fwd.x.dim[1], width = tile_width(n_channel, kl_pool_threads(be->pool));
+    struct job job = {be, b, width};
+    kl__pool_run(be->pool, (n_channel + width - 1) / width, walk_tile, &job);
     return KL_OK;
 }
 
