@@ -2,8 +2,8 @@
  *      dh_p = w_down^T dy_t          d_weight_p = dh_p . h_p           d_w_down += dy_t (w_p h_p)^T
  *      dg_p, du_p = swiglu'(w_p dh_p)        d_w_gate += dg_p x^T,  d_w_up += du_p x^T
  *      d_x_t = sum_j (w_gate^T dg_p + w_up^T du_p)
- * g, u and h are computed again.  (dh_p . h_p is dy_t . (w_down h_p) without that product.)  A chunk of rows goes through
- * all but the gradients of the weights in one task; those sum over all rows of an expert, and follow. */
+ * g, u and h are computed again.  (dh_p . h_p is dy_t . (w_down h_p) without that product.)  A chunk of rows goes
+ * through all but the gradients of the weights in one task; those sum over all rows of an expert, and follow. */
 #include "base/pool.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/experts.h"
