@@ -108,10 +108,11 @@ struct ka_editor *ka_editor_open(const char *file, ka_words words)
     el_set(e->el, EL_PROMPT, prompt_of);
     el_set(e->el, EL_EDITOR, "emacs");
     el_set(e->el, EL_SIGNAL, 0);
-    el_set(e->el, EL_ADDFN, "klinear-complete", "complete a command", complete);
+    /* Names of functions are wide, since of narrow ones libedit makes copies that it never frees. */
+    el_wset(e->el, EL_ADDFN, L"klinear-complete", L"complete a command", complete);
+    el_wset(e->el, EL_ADDFN, L"klinear-end", L"end what is read, on an empty line", end);
     el_set(e->el, EL_BIND, "^I", "klinear-complete", NULL);
     el_set(e->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
-    el_set(e->el, EL_ADDFN, "klinear-end", "end what is read, on an empty line", end);
     el_set(e->el, EL_BIND, "^@", "klinear-end", NULL);
     open_history(e, file);
     el_source(e->el, NULL); /* what the user prefers: ~/.editrc */
