@@ -563,8 +563,10 @@ kl_status ks_http_open(struct ks_server *s, kl_error *err)
 void ks_http_quiesce(struct ks_server *s)
 {
     int fd = MHD_quiesce_daemon(s->daemon);
-    if (fd >= 0)
-        close(fd);
+    if (fd < 0)
+        return;
+    shutdown(fd, SHUT_RDWR); /* nobody can connect any more; threads of the daemon may still look at it */
+    s->closing = fd;
 }
 
 void ks_http_close(struct ks_server *s)
@@ -572,4 +574,7 @@ void ks_http_close(struct ks_server *s)
     if (s->daemon)
         MHD_stop_daemon(s->daemon);
     s->daemon = NULL;
+    if (s->closing)
+        close(s->closing);
+    s->closing = 0;
 }
