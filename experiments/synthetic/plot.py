@@ -37,13 +37,15 @@ panels = []
 for task in TASKS:
     lines = {m: curve[task, m, 128, 0.005, "s1"] for m in MIXERS if (task, m, 128, 0.005, "s1") in curve}
     panels.append(svg_chart.Panel(task + ", length 128", lines, "steps of 2048 tokens", "accuracy", 0, 1))
+lines = {m: curve["mqar", m, 256, 0.001, "s1"] for m in MIXERS[:3]}
+panels.append(svg_chart.Panel("mqar, length 256, heads of 128", lines, "steps of 2048 tokens", "accuracy", 0, 1))
 svg_chart.save(os.path.join(HERE, "steps.svg"), panels)
 
 panels = []
 for task in TASKS:
     lines = {}
     for m in MIXERS[:3]:
-        points = [(n, max(a for _, a in best(task, m, n))) for n in (64, 128, 256, 512) if best(task, m, n)]
+        points = [(n, max(a for _, a in best(task, m, n))) for n in (64, 128) if best(task, m, n)]
         if len(points) > 1:
             lines[m] = points
     if lines:
@@ -53,7 +55,7 @@ svg_chart.save(os.path.join(HERE, "length.svg"), panels)
 print("| task | length | mixer | rate | seed | highest accuracy | steps to 50 % | to 90 % | of |")
 print("|---|---|---|---|---|---|---|---|---|")
 for task in TASKS:
-    for length in (64, 128, 256, 512):
+    for length in (64, 128, 256):
         for m in MIXERS:
             for (_, _, _, rate, seed), c in sorted(runs(task, m, length).items()):
                 print(f"| {task} | {length} | {m} | {rate:g} | {seed[1:]} | {max(a for _, a in c):.3f} | "
