@@ -1,7 +1,6 @@
 /* A variant takes panels of its own width; plain C gets the same product as tiles of its size. */
+#include "gemm_tiles.h"
 #include "kcheck.h"
-
-enum { MAX_TILE = 64 };
 
 struct args {
     float *sum;         /* [m][columns] */
@@ -10,14 +9,6 @@ struct args {
     int m, columns;
     bool add, ahead;
 };
-
-/* Columns from[k][first .. first + n - 1] as a panel of their own. */
-static void narrow(float *to, int n, const float *from, int pitch, int first, int64_t n_k)
-{
-    for (int64_t k = 0; k < n_k; k++)
-        for (int i = 0; i < n; i++)
-            to[k * n + i] = from[k * pitch + first + i];
-}
 
 static void call_in_small_tiles(const struct args *a)
 {
@@ -30,9 +21,7 @@ static void call_in_small_tiles(const struct args *a)
             narrow(columns, s.columns, a->b, a->columns, j, a->n_k);
             narrow(sum, s.columns, a->sum, a->columns, i * a->columns + j, m);
             kl__gemm_tile_ref(sum, rows, columns, a->n_k, m, a->add, NULL);
-            for (int r = 0; r < m; r++)
-                for (int c = 0; c < s.columns; c++)
-                    a->sum[(i + r) * a->columns + j + c] = sum[r * s.columns + c];
+            widen(a->sum, a->columns, i * a->columns + j, sum, s.columns, m);
         }
 }
 
