@@ -208,6 +208,7 @@ static void compute_tile(const struct kl__gemm_tile *t)
         kl__gemm_stay(t);
         return;
     }
+    *t->scratch.held = (struct kl__gemm_held){0}; /* rows of A are packed over it */
     int64_t span = t->sizes.block_rows / t->m * KL__GEMM_K; /* of k that is packed at once */
     int64_t n_panel = kl__ceil_div(t->n, t->sizes.columns);
     if (t->g->k == 0)
