@@ -2,6 +2,7 @@
 #ifndef FUZZ_SERVER_H
 #define FUZZ_SERVER_H
 
+#include "fuzz_model.h"
 #include "serve/server.h"
 
 #include <stdio.h>
@@ -14,20 +15,6 @@ static void fuzz_must(kl_status status)
 {
     if (status != KL_OK)
         abort();
-}
-
-/* A layer of KDA and one of MLA, as small as can be: what is looked for is around the model. */
-static kl_config fuzz_config(void)
-{
-    kl_config c;
-    fuzz_must(kl_config_preset(&c, "tiny", NULL));
-    c.n_layer = 2;
-    c.mixer[1] = KL_MIXER_MLA;
-    c.ffn[0] = c.ffn[1] = KL_FFN_DENSE;
-    c.n_embd = c.n_ff = c.kv_rank = 32;
-    c.n_kda_head = c.n_kda_v_head = c.n_head = 1;
-    c.kda_k = c.kda_v = c.decay_rank = c.gate_rank = c.qk_nope = c.qk_rope = c.v_dim = 16;
-    return c;
 }
 
 static void fuzz_open_server(struct ks_server *s, const struct ks_options *options)

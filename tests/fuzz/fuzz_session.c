@@ -4,6 +4,8 @@
  * Input: how much to cut off (two bytes), whether to seal (one), then changes of three bytes: place (two) and value. */
 #include "engine/session_file.h"
 
+#include "fuzz_model.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,19 +23,11 @@ static void need(bool holds)
         abort();
 }
 
-/* A layer of KDA and one of MLA, as small as can be. */
 static void open_engine(const char *path)
 {
-    kl_config c;
+    kl_config c = fuzz_config();
     kl_backend *be = NULL;
     kl_model *model = NULL;
-    need(kl_config_preset(&c, "tiny", NULL) == KL_OK);
-    c.n_layer = 2;
-    c.mixer[1] = KL_MIXER_MLA;
-    c.ffn[0] = c.ffn[1] = KL_FFN_DENSE;
-    c.n_embd = c.n_ff = c.kv_rank = 32;
-    c.n_kda_head = c.n_kda_v_head = c.n_head = 1;
-    c.kda_k = c.kda_v = c.decay_rank = c.gate_rank = c.qk_nope = c.qk_rope = c.v_dim = 16;
     need(kl_model_init(path, &c, 1, NULL, NULL) == KL_OK);
     need(kl_backend_open(&be, NULL, NULL) == KL_OK);
     need(kl_model_open(&model, path, &(kl_model_options){.backend = be}, NULL) == KL_OK);
