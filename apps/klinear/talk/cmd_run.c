@@ -163,10 +163,14 @@ static kl_status run_prompt(struct ka_talk *t, const struct settings *s, bool ra
     if (s->load)
         KL_TRY(ka_talk_load(t, s->load, err));
     kl_session_trace(t->speech.session, trace);
+    int64_t chosen = t->speech.pending.n;
     KL_TRY(add_prompt(t, s, raw, in, err));
     if (s->echo && in->bytes)
         KL_TRY(put(text, in->data, in->bytes, err));
-    KL_TRY(ka_speech_read(&t->speech, err));
+    /* The last token of a session that has no prompt behind it is read as any other that was chosen, by writing: a
+     * prompt's bits would be others. */
+    if (chosen != 1 || t->speech.pending.n > chosen)
+        KL_TRY(ka_speech_read(&t->speech, err));
     kl_status status = write_text(t, s, raw, text, err);
     if (!s->quiet && t->speech.stats.end != KA_END_FAULT)
         print_stats(t, raw);
