@@ -30,7 +30,7 @@ static bool vendor_is(const char vendor[13])
     return strcmp(found, vendor) == 0;
 }
 
-unsigned kl__cpu_features(void)
+static unsigned found_features(void)
 {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d))
@@ -70,7 +70,7 @@ static void brand(char name[49])
     name[48] = 0;
 }
 #else
-unsigned kl__cpu_features(void)
+static unsigned found_features(void)
 {
     return 0;
 }
@@ -80,6 +80,11 @@ static void brand(char name[49])
     snprintf(name, 49, "unnamed processor");
 }
 #endif
+
+unsigned kl__cpu_features(void)
+{
+    return found_features() & (KL_CPU_MOST);
+}
 
 int kl__cpu_cores(void)
 {

@@ -12,7 +12,7 @@ enum {
     KL_CPU_AVX512VNNI = 1 << 5, /* VPDPBUSD on 512 bits, and AVX-512 above */
 };
 
-/** The bits that this machine has. */
+/** The bits that this machine has and this build may use (KLINEAR_MOST_ISA, CMakeLists.txt). */
 unsigned kl__cpu_features(void);
 
 /** Cores that this process may run on, at least 1. */
