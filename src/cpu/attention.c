@@ -115,7 +115,7 @@ static void delta_task(void *arg, int64_t task, int thread)
     struct kl__flash_bwd_scratch x = scratch_of(b, thread);
     int64_t first = task * TOKENS_PER_TASK, n = b->a.q.dim[0];
     int64_t end = first + TOKENS_PER_TASK < n ? first + TOKENS_PER_TASK : n;
-    kl__flash_delta(b->k, delta_of(b), b->args->fwd.o, b->args->d_o, first, end, x.d_o);
+    kl__flash_delta(b->k, &x, delta_of(b), b->args->fwd.o, b->args->d_o, first, end);
 }
 
 /* The task-th block of a round: of positions or of query rows, `block` is its number in sequence and key head. */

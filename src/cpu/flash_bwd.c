@@ -4,6 +4,9 @@
 
 #include <string.h>
 
+/* Of a block of positions in whole panels. */
+enum { MOST_COLUMNS = 2 * KL__ATTENTION_BLOCK };
+
 static int64_t smaller(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -17,22 +20,57 @@ void kl__flash_bwd_carve(struct kl__flash_bwd_scratch *x, struct kl__carver *c, 
     x->p = kl__carve(c, KL__FLASH_ROWS * KL__ATTENTION_BLOCK, sizeof(float));
     x->ds = kl__carve(c, KL__FLASH_ROWS * KL__ATTENTION_BLOCK, sizeof(float));
     x->kv = kl__carve(c, KL__ATTENTION_BLOCK * ((size_t)n_k + (size_t)n_v), sizeof(float));
+    x->keys = kl__carve(c, MOST_COLUMNS * (size_t)n_k, sizeof(float));
+    x->values = kl__carve(c, MOST_COLUMNS * (size_t)n_v, sizeof(float));
+    x->sum = kl__carve(c, KL__FLASH_ROWS * KL__ATTENTION_BLOCK, sizeof(float));
     x->lse = kl__carve(c, KL__FLASH_ROWS, sizeof(float));
     x->delta = kl__carve(c, KL__FLASH_ROWS, sizeof(float));
     x->to = kl__carve(c, KL__FLASH_ROWS, sizeof(int32_t));
     x->from = kl__carve(c, KL__ATTENTION_BLOCK, sizeof(int32_t));
 }
 
-void kl__flash_delta(const struct kl__kernels *k, kl_tensor delta, kl_tensor o, kl_tensor d_o, int64_t first,
-                     int64_t end, float *rows)
+/* n rows as panels of columns of a product. */
+static void pack_rows(const struct kl__kernels *k, float *to, const float *rows, int64_t pitch, int64_t n,
+                      int64_t n_dim)
 {
-    int64_t n = o.dim[2];
-    for (int64_t t = first; t < end; t++)
-        for (int64_t h = 0; h < o.dim[1]; h++) {
-            const float *x = kl__read_row(k, o.dtype, kl__head_row(o, t, h), n, rows);
-            const float *y = kl__read_row(k, d_o.dtype, kl__head_row(d_o, t, h), n, rows + n);
-            k->attention_dot((float *)kl__row(delta, t) + h, 1, x, n, y, n, 1, 1, n);
+    int columns = k->gemm_sizes().columns;
+    for (int64_t i = 0; i < n; i += columns)
+        k->gemm_pack(to + i * n_dim, rows + i * pitch, KL_F32, pitch, false, n - i, columns, n_dim);
+}
+
+/* to [n_row][KL__ATTENTION_BLOCK] = inner products of rows [n_row][n_dim] and n packed ones. */
+static void multiply(const struct kl__kernels *k, float *to, const float *rows, const float *packed, float *sum,
+                     int64_t n_row, int64_t n, int64_t n_dim)
+{
+    struct kl__gemm_sizes sizes = k->gemm_sizes();
+    for (int64_t i = 0; i < n_row; i += sizes.rows) {
+        int m = (int)smaller(sizes.rows, n_row - i);
+        for (int64_t j = 0; j < n; j += sizes.columns) {
+            const float *panel = packed + j * n_dim;
+            int64_t d = 0;
+            do {
+                k->gemm_rows(sum, rows + i * n_dim + d, n_dim, panel + d * sizes.columns,
+                             smaller(KL__GEMM_K, n_dim - d), m, d > 0, NULL);
+                d += KL__GEMM_K;
+            } while (d < n_dim);
+            k->gemm_store(to + i * KL__ATTENTION_BLOCK + j, KL_F32, KL__ATTENTION_BLOCK, sum, NULL, false, m,
+                          (int)smaller(sizes.columns, KL__ATTENTION_BLOCK - j));
         }
+    }
+}
+
+void kl__flash_delta(const struct kl__kernels *k, struct kl__flash_bwd_scratch *x, kl_tensor delta, kl_tensor o,
+                     kl_tensor d_o, int64_t first, int64_t end)
+{
+    int64_t n = end - first, n_v = o.dim[2];
+    for (int64_t h = 0; h < o.dim[1]; h++) {
+        kl__flash_gather(k, x->d_o, d_o, first, h, 1, 0, n);
+        kl__flash_gather(k, x->kv, o, first, h, 1, 0, n);
+        pack_rows(k, x->values, x->kv, n_v, n, n_v);
+        multiply(k, x->p, x->d_o, x->values, x->sum, n, n, n_v);
+        for (int64_t i = 0; i < n; i++)
+            ((float *)kl__row(delta, first + i))[h] = x->p[i * KL__ATTENTION_BLOCK + i];
+    }
 }
 
 /* Loads what the backward knows of a block of rows. */
@@ -58,13 +96,19 @@ static void find_seen(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratc
     }
 }
 
-/* p and ds of loaded rows against n positions of which they see `to`. */
-static void probabilities(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, float *ds,
-                          struct kl__kv_block kv, int64_t n_row, int64_t n)
+static void pack_block(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, struct kl__kv_block kv,
+                       int64_t n)
 {
-    int64_t n_k = b->kv.n_k, n_v = b->kv.n_v;
-    b->k->attention_dot(x->p, KL__ATTENTION_BLOCK, x->q, n_k, kv.k, kv.k_pitch, n_row, n, n_k);
-    b->k->attention_dot(ds, KL__ATTENTION_BLOCK, x->d_o, n_v, kv.v, kv.v_pitch, n_row, n, n_v);
+    pack_rows(b->k, x->keys, kv.k, kv.k_pitch, n, b->kv.n_k);
+    pack_rows(b->k, x->values, kv.v, kv.v_pitch, n, b->kv.n_v);
+}
+
+/* p and ds of loaded rows against the n packed positions of which they see `to`. */
+static void probabilities(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, float *ds, int64_t n_row,
+                          int64_t n)
+{
+    multiply(b->k, x->p, x->q, x->keys, x->sum, n_row, n, b->kv.n_k);
+    multiply(b->k, ds, x->d_o, x->values, x->sum, n_row, n, b->kv.n_v);
     b->k->attention_softmax_bwd(x->p, ds, x->lse, x->delta, x->to, b->scale, n_row);
 }
 
@@ -95,6 +139,7 @@ void kl__flash_bwd_keys(const struct kl__flash_bwd *b, struct kl__flash_bwd_scra
         clear(d_v, d_v_pitch, n, n_v);
     }
     struct kl__kv_block kv = kl__kv_read(b->k, &b->kv, first, n, x->kv);
+    pack_block(b, x, kv, n);
     for (int64_t tile = 0; row < end_row; row += KL__FLASH_ROWS, tile++) {
         int64_t m = smaller(end_row - row, KL__FLASH_ROWS);
         float *ds = kept.data ? kept.data + tile * kept.step : x->ds;
@@ -102,7 +147,7 @@ void kl__flash_bwd_keys(const struct kl__flash_bwd *b, struct kl__flash_bwd_scra
             continue;
         load_rows(b, x, row, m);
         find_seen(b, x, row, m, first, n);
-        probabilities(b, x, ds, kv, m, n);
+        probabilities(b, x, ds, m, n);
         find_first_rows(x, m, n);
         if (d_v)
             b->k->attention_mix(d_v, d_v_pitch, NULL, x->p, 1, KL__ATTENTION_BLOCK, x->d_o, n_v, x->from, NULL, n, m,
@@ -128,8 +173,10 @@ void kl__flash_bwd_queries(const struct kl__flash_bwd *b, struct kl__flash_bwd_s
         struct kl__kv_block kv = kl__kv_read(b->k, &b->kv, s, n, x->kv);
         float *ds = kept.data ? kept.data + tile * kept.step : x->ds;
         find_seen(b, x, first_row, n_row, s, n);
-        if (!kept.data)
-            probabilities(b, x, ds, kv, n_row, n);
+        if (!kept.data) {
+            pack_block(b, x, kv, n);
+            probabilities(b, x, ds, n_row, n);
+        }
         b->k->attention_mix(x->d_q, n_k, NULL, ds, KL__ATTENTION_BLOCK, 1, kv.k, kv.k_pitch, NULL, x->to, n_row, n,
                             n_k);
     }

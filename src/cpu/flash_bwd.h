@@ -24,6 +24,9 @@ struct kl__flash_bwd_scratch {
     float *d_q;         /* [KL__FLASH_ROWS][n_k] */
     float *p, *ds;      /* [KL__FLASH_ROWS][KL__ATTENTION_BLOCK] */
     float *kv;          /* [KL__ATTENTION_BLOCK][n_k + n_v] */
+    float *keys;        /* the block's, in panels of kl__gemm_sizes.columns positions: [panel][n_k][columns] */
+    float *values;      /* likewise [panel][n_v][columns] */
+    float *sum;         /* one tile of a product */
     float *lse, *delta; /* [KL__FLASH_ROWS] */
     int32_t *to;        /* [KL__FLASH_ROWS]: positions of the block that a row sees */
     int32_t *from;      /* [KL__ATTENTION_BLOCK]: first row of the block that sees a position */
@@ -31,9 +34,10 @@ struct kl__flash_bwd_scratch {
 
 void kl__flash_bwd_carve(struct kl__flash_bwd_scratch *scratch, struct kl__carver *c, int64_t n_k, int64_t n_v);
 
-/** delta[t][h] = o . d_o for the tokens first .. end - 1.  `rows` [2][DV] is scratch. */
-void kl__flash_delta(const struct kl__kernels *k, kl_tensor delta, kl_tensor o, kl_tensor d_o, int64_t first,
-                     int64_t end, float *rows);
+/** delta[t][h] = o . d_o for the tokens first .. end - 1, at most KL__ATTENTION_BLOCK of them.  With the bits of
+ *  d_o . v: where a row sees one position, whose value is its o, ds is 0 and no rounding. */
+void kl__flash_delta(const struct kl__kernels *k, struct kl__flash_bwd_scratch *x, kl_tensor delta, kl_tensor o,
+                     kl_tensor d_o, int64_t first, int64_t end);
 
 /** ds, kept from the gradients of the positions for those of the rows: a tile is [KL__FLASH_ROWS][KL__ATTENTION_BLOCK],
  *  and the next block (of rows for positions, of positions for rows) has its own `step` floats on.  data NULL: nothing

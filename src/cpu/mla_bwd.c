@@ -113,8 +113,8 @@ static void delta_task(void *arg, int64_t task, int thread)
     const struct job *job = arg;
     struct scratch s = scratch_of(job, thread);
     int64_t first = task * TOKENS_PER_TASK, n = job->x->attention.end_token;
-    kl__flash_delta(job->x->k, delta_of(job), job->args->fwd.o, job->args->d_o, first,
-                    first + TOKENS_PER_TASK < n ? first + TOKENS_PER_TASK : n, s.flash.d_o);
+    kl__flash_delta(job->x->k, &s.flash, delta_of(job), job->args->fwd.o, job->args->d_o, first,
+                    first + TOKENS_PER_TASK < n ? first + TOKENS_PER_TASK : n);
 }
 
 static void expand_task(void *arg, int64_t task, int thread)
