@@ -531,6 +531,7 @@ static struct MHD_Daemon *start_daemon(struct ks_server *s, unsigned flags, stru
 static kl_status start(struct ks_server *s, const struct ka_input pem[2], kl_error *err)
 {
     int fd = -1;
+    s->closing = -1;
     KL_TRY(open_socket(s, &fd, err));
     bool tls = pem[0].data != NULL;
     struct MHD_OptionItem more[] = {{MHD_OPTION_LISTEN_SOCKET, fd, NULL},
@@ -571,10 +572,10 @@ void ks_http_quiesce(struct ks_server *s)
 
 void ks_http_close(struct ks_server *s)
 {
-    if (s->daemon)
-        MHD_stop_daemon(s->daemon);
+    if (!s->daemon)
+        return;
+    MHD_stop_daemon(s->daemon);
     s->daemon = NULL;
-    if (s->closing)
+    if (s->closing >= 0)
         close(s->closing);
-    s->closing = 0;
 }

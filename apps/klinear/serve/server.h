@@ -56,7 +56,7 @@ struct ks_server {
     struct ks_peer *peer;
     pthread_t stepper;
     struct MHD_Daemon *daemon;
-    int closing; /* the socket of the port once nobody can connect, until the daemon's threads have ended; 0: none */
+    int closing; /* the socket of the port once nobody can connect, until the daemon's threads have ended; -1: none */
 };
 
 /** Serves until a signal asks to stop, and then until answers are complete or time is up.
