@@ -50,7 +50,24 @@ static void add_config(struct kl__hash *h, const kl_config *c)
     kl__hash_add(h, c->ffn, (size_t)c->n_layer);
 }
 
-/* Names, shapes and types of all tensors, and the numbers of the small ones, which opening has read anyway. */
+/* A piece out of the middle of a matrix: a model that was made of another one, by training on or by another choice of
+ * roundings, may differ in nothing else.  The file's part is let go again. */
+static void add_piece(struct kl__hash *h, const kl_model *m, const struct kl__weight *w)
+{
+    enum { PIECE = 512 };
+    size_t one = 0, n;
+    int64_t e = w->n_matrix / 2;
+    if (!w->each && !w->data)
+        return;
+    kl__type_bytes(w->type, w->n_out * w->n_in, &one);
+    const char *from = w->each ? w->each[e] : (const char *)w->data + (size_t)e * one;
+    n = one < PIECE ? one : PIECE;
+    kl__hash_add(h, from + (one - n) / 2, n);
+    kl__store_forget(m->store, from, one);
+}
+
+/* Names, shapes and types of all tensors, the numbers of the small ones, which opening has read anyway, and a piece of
+ * each of the others. */
 static kl_status take_fingerprint(kl_model *m, kl_error *err)
 {
     struct kl__hash *h = kl__hash_open();
@@ -67,9 +84,17 @@ static kl_status take_fingerprint(kl_model *m, kl_error *err)
     for (int i = -1; i < m->net.c.n_layer; i++)
         for (int p = 0; p < KL__N_PARAM; p++) {
             const struct kl__weight *w = &(i < 0 ? &m->net.top : &m->net.layer[i])->w[p];
-            if (kl__param_info((enum kl__param)p)->form != KL__FORM_MATRIX && w->data && w->type == KL__TYPE_F32)
+            enum kl__form form = kl__param_info((enum kl__param)p)->form;
+            if (form == KL__FORM_MATRIX || form == KL__FORM_EXPERTS)
+                add_piece(h, m, w);
+            else if (w->data && w->type == KL__TYPE_F32)
                 kl__hash_add(h, w->data, (size_t)(w->n_out * w->n_in) * sizeof(float));
         }
+    for (int i = 0; i < m->net.c.n_layer; i++) { /* kv_b: a copy, so all of its keys' part of the first head */
+        const kl_tensor *k = &m->net.layer[i].w_uk;
+        if (k->data)
+            kl__hash_add(h, k->data, (size_t)(m->net.c.qk_nope * m->net.c.kv_rank) * kl_dtype_bytes(k->dtype));
+    }
     kl__hash_value(h, m->fingerprint);
     kl__hash_close(h);
     return KL_OK;

@@ -1,4 +1,5 @@
 /* Session files: what a user saved is whole or absent, and what is not whole is refused by name. */
+#include "format/store.h"
 #include "support/tiny.h"
 
 #include <signal.h>
@@ -108,6 +109,34 @@ static void of_another_model_or_cache(void **state)
     kt_free_all();
 }
 
+/* The tiny model with other numbers in its matrices, and in nothing else: so differ a model and one that was trained on
+ * from it with its norms frozen. */
+static const char *altered(void)
+{
+    size_t bytes;
+    unsigned char *file = kt_read_file(kt_tiny("q8_0"), &bytes);
+    struct kl__store *store;
+    KT_OK(kl__store_open_bytes(&store, "altered.gguf", file, bytes, NULL, KT_ERR));
+    for (int64_t i = 0; i < store->n_tensor; i++) {
+        const struct kl__stored *t = &store->tensor[i];
+        size_t at = (size_t)((const unsigned char *)t->data - file);
+        for (size_t b = 0; b < t->bytes && t->type == KL__TYPE_Q8_0; b++)
+            file[at + b] ^= 1;
+    }
+    kl__store_close(store);
+    return kt_write_file("altered.gguf", file, bytes);
+}
+
+static void of_a_model_with_other_matrices(void **state)
+{
+    (void)state;
+    struct kt_engine e = kt_open_engine(kt_tiny("q8_0"), 1, NULL), other = kt_open_engine(altered(), 1, NULL);
+    assert_refused(&other, saved_session(&e), "another model");
+    kt_close_engine(&other);
+    kt_close_engine(&e);
+    kt_free_all();
+}
+
 static void of_another_version(void **state)
 {
     (void)state;
@@ -159,6 +188,7 @@ int main(void)
         cmocka_unit_test(truncated_and_longer),
         cmocka_unit_test(flipped),
         cmocka_unit_test(of_another_model_or_cache),
+        cmocka_unit_test(of_a_model_with_other_matrices),
         cmocka_unit_test(of_another_version),
         cmocka_unit_test(disk_full),
     };
