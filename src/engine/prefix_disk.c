@@ -154,6 +154,7 @@ static kl_status look(struct kl__disk *d, kl_error *err)
         s.bytes = is.st_size;
         s.used = (int64_t)is.st_mtim.tv_sec * 1000 + is.st_mtim.tv_nsec / 1000000;
         fits = add(d, s);
+        d->clock = s.used > d->clock ? s.used : d->clock; /* what is used from now on comes behind all of them */
     }
     closedir(folder);
     return fits ? KL_OK : kl__fail(err, KL_ERR_MEMORY, "no memory for the files in %.160s", d->folder);

@@ -189,6 +189,35 @@ static void budgets(void **state)
     kt_free_all();
 }
 
+/* Files of a process before count as used before: the last one stays, and what is found is what goes. */
+static void budget_after_a_restart(void **state)
+{
+    (void)state;
+    const char *folder = new_folder("restarted");
+    kt_rng r = {6};
+    struct bench b = open_bench(folder, 0, KL_CACHE_BF16);
+    int32_t *token = kt_tokens(&r, MOST, b.cold.n_vocab);
+    read_prompt(&b, 0, token, 200);
+    read_prompt(&b, 1, token, 200);
+    assert_int_equal(spill(&b), 2);
+    int64_t two = kl_prefix_state_of(b.prefix).disk_bytes;
+    close_bench(&b);
+
+    b = open_bench(folder, two, KL_CACHE_BF16);
+    assert_int_equal(read_prompt(&b, 0, token, 200).loaded, 192); /* used again: the other one is the oldest */
+    read_prompt(&b, 2, token, 200);
+    spill(&b);
+    close_bench(&b);
+
+    b = open_bench(folder, 0, KL_CACHE_BF16);
+    assert_int_equal(kl_prefix_state_of(b.prefix).n_file, 2);
+    assert_int_equal(read_prompt(&b, 2, token, 200).loaded, 192);
+    assert_int_equal(read_prompt(&b, 0, token, 200).loaded, 192);
+    assert_int_equal(read_prompt(&b, 1, token, 200).loaded, 0);
+    close_bench(&b);
+    kt_free_all();
+}
+
 /* The pages that are left do not suffice for a file, and on the way to finding that out the tree has given up what the
  * prompt could have gone on from. */
 static void a_file_that_does_not_fit(void **state)
@@ -286,12 +315,13 @@ int main(void)
         cmocka_unit_test(restarts),
         cmocka_unit_test(damaged_files),
         cmocka_unit_test(budgets),
+        cmocka_unit_test(budget_after_a_restart),
         cmocka_unit_test(a_file_that_does_not_fit),
         cmocka_unit_test(files_of_the_callers),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    static const char *const name[] = {"prefixes", "damaged", "budget", "tight"};
-    for (int i = 0; i < 4; i++)
+    static const char *const name[] = {"prefixes", "damaged", "budget", "tight", "restarted"};
+    for (int i = 0; i < 5; i++)
         rmdir(new_folder(name[i]));
     kt_free_backends();
     kt_remove_files();
