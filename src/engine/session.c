@@ -121,10 +121,12 @@ kl_status kl_session_resume(kl_session *s, const kl_checkpoint *c, kl_error *err
 {
     if (s->engine != c->engine)
         return kl__fail(err, KL_ERR_ARGUMENT, "kl_session_resume: the checkpoint is of another engine");
-    struct kl__timeline copy;
-    KL_TRY(kl__timeline_copy(&copy, &c->line, err));
-    kl__timeline_close(&s->line);
-    s->line = copy;
+    if (!kl__timeline_return(&s->line, &c->line)) {
+        struct kl__timeline copy;
+        KL_TRY(kl__timeline_copy(&copy, &c->line, err));
+        kl__timeline_close(&s->line);
+        s->line = copy;
+    }
     s->broken = false;
     return KL_OK;
 }

@@ -115,3 +115,28 @@ kl_status kl__timeline_copy(struct kl__timeline *to, const struct kl__timeline *
     to->length = from->length;
     return KL_OK;
 }
+
+bool kl__timeline_return(struct kl__timeline *t, const struct kl__timeline *from)
+{
+    int64_t n_full = t->pages->page_bytes ? from->length / KL_PAGE_TOKENS : 0, own = n_full;
+    bool partly = kl__timeline_pages(from, from->length) > n_full;
+    if (t->length < from->length || t->n_page < n_full ||
+        (n_full && memcmp(t->page, from->page, (size_t)n_full * sizeof *t->page) != 0))
+        return false;
+    while (own < t->n_page && t->pages->reference[t->page[own]] > 1)
+        own++;
+    if (partly && own >= t->n_page)
+        return false;
+    if (partly) { /* a page that nobody else holds becomes the one that is not full */
+        int32_t page = t->page[own];
+        t->page[own] = t->page[n_full];
+        t->page[n_full] = page;
+        memcpy(kl__page_at(t->pages, page), kl__page_at(t->pages, from->page[n_full]), (size_t)t->pages->page_bytes);
+    }
+    memcpy(t->fixed, from->fixed, t->fixed_bytes);
+    if (from->length)
+        memcpy(t->token, from->token, (size_t)from->length * sizeof *t->token);
+    t->length = from->length;
+    kl__timeline_trim(t);
+    return true;
+}

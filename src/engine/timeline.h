@@ -37,5 +37,8 @@ void kl__timeline_trim(struct kl__timeline *t);
 /** `to`, which is closed, becomes a copy of `from`: full pages are shared, the last one is copied unless it is full.
  *  Errors: KL_ERR_MEMORY; `to` is then closed. */
 kl_status kl__timeline_copy(struct kl__timeline *to, const struct kl__timeline *from, kl_error *err);
+/** `t`, which went on from what `from` is, goes back to it, and takes neither memory nor a page.  False: it cannot, and
+ *  is as it was. */
+bool kl__timeline_return(struct kl__timeline *t, const struct kl__timeline *from);
 
 #endif

@@ -82,6 +82,42 @@ static void budget(void **state)
     kt_free_all();
 }
 
+/* All pages are in use, by the session that is to go back and by its checkpoint. */
+static void going_back_takes_no_page(void **state)
+{
+    (void)state;
+    kl_error err = {0};
+    struct kt_engine e = kt_open_engine(kt_tiny("f32"), 1, NULL);
+    int64_t page = kl_engine_memory_of(e.engine).page_bytes;
+    kt_close_engine(&e);
+    e = kt_open_engine(kt_tiny("f32"), 1, &(kl_engine_options){.cache_bytes = 3 * page});
+    kl_session *s;
+    kl_checkpoint *c;
+    kt_rng r = {4};
+    int32_t *token = kt_tokens(&r, 200, e.n_vocab);
+    float *want = kt_floats(e.n_vocab), *got = kt_floats(e.n_vocab);
+    KT_OK(kl_session_open(&s, e.engine, KT_ERR));
+    KT_OK(kl_prefill(s, token, 31, NULL, NULL, NULL, KT_ERR));
+    KT_OK(kl_decode(s, token[31], want, KT_ERR));
+    kl_session_reset(s);
+    KT_OK(kl_prefill(s, token, 31, NULL, NULL, NULL, KT_ERR));
+    KT_OK(kl_checkpoint_take(&c, s, KT_ERR));
+    for (int i = 0; i < 3; i++) { /* as often as one likes */
+        KT_OK(kl_prefill(s, token + 50, 97, NULL, NULL, NULL, KT_ERR));
+        KT_ASSERT_FAILED(kl_decode(s, token[31], NULL, &err), KL_ERR_MEMORY, &err, "3 pages");
+        KT_OK(kl_session_resume(s, c, KT_ERR));
+        assert_int_equal(kl_session_length(s), 31);
+        assert_memory_equal(kl_session_tokens(s), token, 31 * sizeof *token);
+        assert_int_equal(kl_engine_memory_of(e.engine).pages_used, 2);
+    }
+    KT_OK(kl_decode(s, token[31], got, KT_ERR));
+    kt_assert_same_bits("behind the checkpoint", got, want, (size_t)e.n_vocab * sizeof *got);
+    kl_checkpoint_drop(c);
+    kl_session_close(s);
+    kt_close_engine(&e);
+    kt_free_all();
+}
+
 static void warm_steps_allocate_nothing(void **state)
 {
     (void)state;
@@ -173,6 +209,7 @@ int main(void)
         cmocka_unit_test(released_geometry),
         cmocka_unit_test(pages_follow_the_tokens),
         cmocka_unit_test(budget),
+        cmocka_unit_test(going_back_takes_no_page),
         cmocka_unit_test(warm_steps_allocate_nothing),
         cmocka_unit_test(each_allocation_fails),
     };
