@@ -45,6 +45,16 @@ chat "$ten"$'\none'
 expect_code 0
 [ "$(tail -n 1 "$out")" = "$one" ] || fail "expected nothing to be left of what was taken back"
 
+# A cache that is full in the middle of an answer takes that turn back, and nothing else: it is asked for 80K, 4 pages.
+tight="--cache-memory 80K $(never_ends "$model")"
+chat $'one\n/stats' -n 100 $tight
+expect_code 0
+tokens=$(grep -o 'conversation 1 of 1, [0-9]* tokens' "$err")
+chat $'one\ntwo\n/stats' -n 100 $tight
+expect_code 1
+expect_in_err "and all are in use"
+expect_in_err "$tokens:"
+
 # Forked, both go on from the same place, and do not disturb each other.
 chat $'one\n/fork\nsomething else\n/fork 1\ntwo'
 expect_code 0
@@ -185,6 +195,10 @@ if os.environ.get("LIBEDIT"):
 else:
     os.write(fd, b"/stats\r")
 until(rb"conversation 1 of 1.*> ")
+back = rb"/fork 1 goes back"
+for order, told in (b"/fork", back), (b"/fork 1", rb"conversation 1 of 2"), (b"/fork", back):
+    os.write(fd, order + b"\r")
+    until(told + rb".*> ")
 os.write(fd, b"\x04")
 while True:
     try:

@@ -107,6 +107,23 @@ for seed in 1 2 3; do
     run run -m "$model" --load-session "$scratch/session" -n 7 --json -q
     expect_code 0
     expect_json "d['prompt_tokens'] == 0 and d['tokens'] == 7 and d['first_token_ms'] > 0"
+    expect_json "d['seed'] == $seed"
+    [ "$start $(ids)" = "$whole" ] || fail "expected what was written in one go"
+done
+rest=$(ids)
+run run -m "$model" --load-session "$scratch/session" -n 7 --json -q --seed 7
+expect_json "d['seed'] == 7"
+[ "$(ids)" != "$rest" ] || fail "expected other tokens with another seed"
+# Penalties go on as well: what was written before the file is not a prompt behind it.
+for penalty in "--presence-penalty 3" "--frequency-penalty 3"; do
+    some="--seed 1 --temperature 0 --logit-bias 300=6 --logit-bias 301=6 $penalty"
+    run run -m "$model" "The memory" $some -n 12 --json -q
+    whole=$(ids)
+    run run -m "$model" "The memory" $some -n 5 --json -q --save-session "$scratch/part"
+    start=$(ids)
+    run run -m "$model" --load-session "$scratch/part" $some -n 3 --json -q --save-session "$scratch/part"
+    start="$start $(ids)"
+    run run -m "$model" --load-session "$scratch/part" $some -n 4 --json -q
     [ "$start $(ids)" = "$whole" ] || fail "expected what was written in one go"
 done
 say --load-session "$scratch/session" -p " and more" -n 1 --json -q
@@ -194,6 +211,11 @@ for sampling in "--temperature 0" "--temperature 0.4 --repetition-penalty 1.1" "
         cmp -s "$scratch/more.0" "$scratch/more.$draft" || fail "expected the same text behind the session"
     done
 done
+for draft in 0 4 16; do # three pages: what is written fits, guesses behind it and a way back do not
+    say "$text" -q --json --seed 5 -n 100 --temperature 0 --logit-bias 65=80 --draft $draft --cache-memory 60K
+    expect_code 0
+    expect_json "d['tokens'] == 100"
+done
 say "$text" -q --json --seed 5 -n 60 $sampling --draft 16
 right='import json, sys; assert json.load(sys.stdin)["accepted_tokens"] > 20'
 python3 -c "$right" <"$out" || fail "expected right guesses"
@@ -242,3 +264,23 @@ expect_code 1
 [ "$(wc -c <"$out")" -ge 20 ] || fail "expected a beginning"
 expect_in_err "; ended by interrupt"
 expect_in_err "klinear run: interrupted"
+line="run, interrupted while it reads"
+python3 - "$klinear" "$model" <<'END' || fail "expected reading to end at once"
+import os, signal, subprocess, sys, time
+words = "The memory of " * 40
+call = [sys.argv[1], "run", "-m", sys.argv[2], "--isa", "ref", "-t", "1", "-n", "1", "-q", "--raw", words]
+def seconds(pid): # of the processor: whoever else is at work does not count
+    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def run(stop_after):
+    p = subprocess.Popen(call, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while stop_after and seconds(p.pid) < stop_after:
+        time.sleep(0.01)
+    if stop_after:
+        p.send_signal(signal.SIGINT)
+    _, status, used = os.wait4(p.pid, 0)
+    return os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
+code, whole = run(0) # one step, which is slow
+stopped, took = run(whole / 4)
+sys.exit(code != 0 or stopped != 1 or took > whole * 0.7)
+END

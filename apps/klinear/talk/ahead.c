@@ -66,7 +66,9 @@ static kl_status make_guess(struct ka_ahead *a, kl_session *session, int32_t tok
     free(all);
     kl_checkpoint_drop(a->before);
     a->before = NULL;
-    return a->n_guess ? kl_checkpoint_take(&a->before, session, err) : KL_OK;
+    if (a->n_guess && kl_checkpoint_take(&a->before, session, NULL) != KL_OK)
+        a->n_guess = 0; /* no room for a place to go back to */
+    return KL_OK;
 }
 
 kl_status ka_ahead_read(struct ka_ahead *a, kl_session *session, int32_t token, float **logits, kl_error *err)
@@ -83,5 +85,16 @@ kl_status ka_ahead_read(struct ka_ahead *a, kl_session *session, int32_t token, 
     a->own = token;
     a->n_guessed += a->n_guess;
     *logits = a->logits;
-    return read_tokens(session, all, 1 + a->n_guess, a->logits, err);
+    if (a->n_guess == 0)
+        return read_tokens(session, all, 1, a->logits, err);
+    if (read_tokens(session, all, 1 + a->n_guess, a->logits, NULL) == KL_OK)
+        return KL_OK;
+    /* Perhaps because of the guess, which takes pages and may be a token that the model cannot bear: once more without.
+     * The page that the place to go back to has may be the one that is missing. */
+    a->n_guessed -= a->n_guess;
+    a->n_guess = 0;
+    KL_TRY(kl_session_resume(session, a->before, err));
+    kl_checkpoint_drop(a->before);
+    a->before = NULL;
+    return read_tokens(session, all, 1, a->logits, err);
 }

@@ -106,6 +106,7 @@ static void go_to(struct ka_chatter *c, const char *number)
 static void obey_fork(struct ka_chatter *c, const char *rest)
 {
     kl_error err = {0};
+    int from = c->at + 1;
     if (*rest) {
         go_to(c, rest);
         return;
@@ -122,7 +123,7 @@ static void obey_fork(struct ka_chatter *c, const char *rest)
         ka_chat_complain(c, "%s", err.text);
         return;
     }
-    ka_chat_tell(c, "conversation %d of %d; /fork %d goes back", c->at + 1, c->n_talk, c->at);
+    ka_chat_tell(c, "conversation %d of %d; /fork %d goes back", c->at + 1, c->n_talk, from);
 }
 
 static void obey_undo(struct ka_chatter *c, const char *rest)

@@ -85,7 +85,7 @@ const struct ka_option ka_sampling_options[] = {
      AT(seed),
      .min = 0,
      .max = INT64_MAX,
-     .help = "the same seed gives the same text; default: a new one"},
+     .help = "the same seed gives the same text; default: a new one,\nor that of the session that is loaded"},
     {.name = "stop",
      .value = "TEXT",
      .kind = KA_TEXTS,
@@ -134,6 +134,7 @@ kl_status ka_sampling_of(struct ka_sampling *to, const struct ka_sampling_choice
     };
     for (int i = 0; i < c->bias.n; i++)
         KL_TRY(read_bias(&to->bias[i], c->bias.at[i], n_vocab, err));
-    to->seed = c->seed >= 0 ? (uint64_t)c->seed : new_seed();
+    to->chosen = c->seed >= 0;
+    to->seed = to->chosen ? (uint64_t)c->seed : new_seed();
     return kl_sampling_check(&to->s, n_vocab, err);
 }

@@ -24,6 +24,7 @@ struct ka_sampling {
     kl_sampling s;
     kl_logit_bias bias[KA_LIST];
     uint64_t seed;
+    bool chosen; /* the seed, by the user */
 };
 
 /** Errors: KL_ERR_ARGUMENT, with the option. */

@@ -78,10 +78,13 @@ kl_status ka_speech_read(struct ka_speech *s, kl_error *err)
                         (long long)before, (long long)s->pending.n, (long long)s->context);
     double start = ka_seconds();
     ka_progress_begin(&p, "Reading", "tokens");
+    ka_stop_when_interrupted(s->l); /* not while something is written: that goes on to be of use */
     kl_status status = kl_prefill(s->session, s->pending.at, s->pending.n, s->logits, show_progress, &p, err);
+    kl_engine_stop_when(s->l->engine, NULL, NULL);
     ka_progress_end(&p);
     s->stats.read_seconds = ka_seconds() - start;
-    take_off(s, kl_session_length(s->session) - before);
+    s->n_prompt = kl_session_length(s->session);
+    take_off(s, s->n_prompt - before);
     return ka_step_status(status, err);
 }
 
@@ -149,7 +152,7 @@ static kl_status read_one(struct ka_speech *s, float **logits, kl_error *err)
 static kl_status write_tokens(struct ka_speech *s, int64_t n, kl_decoder *d, ka_text_fn *put, void *user,
                               struct ka_ids *ids, enum ka_end *end, kl_error *err)
 {
-    size_t n_prompt = (size_t)kl_session_length(s->session);
+    size_t n_prompt = (size_t)s->n_prompt;
     double start = ka_seconds();
     float *logits = s->logits;
     for (int64_t i = 0;; i++) {

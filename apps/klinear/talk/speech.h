@@ -33,6 +33,7 @@ struct ka_speech {
     struct ka_ahead ahead; /* guesses at what comes next */
     /** To be read before anything is written: the last token that was chosen, and what the caller adds. */
     struct ka_ids pending;
+    int64_t n_prompt; /* tokens of the session in front of the text that is written */
     struct ka_sampling sampling;
     kl_sampler_state state;
     kl_sampler *sampler;
@@ -54,7 +55,8 @@ kl_status ka_speech_open(struct ka_speech *s, struct ka_loaded *l, const struct 
                          int64_t context, kl_error *err);
 void ka_speech_close(struct ka_speech *s);
 
-/** Reads what is pending, with a bar where it takes long.  Ctrl-C: KL_ERR_CANCELLED; the rest stays pending.
+/** Reads what is pending, with a bar where it takes long; what is written then is a new text.  Ctrl-C: KL_ERR_CANCELLED
+ *  within milliseconds; the session is of no use until it is reset or resumed.
  *  Errors: as kl_prefill(); KL_ERR_MEMORY when more tokens are pending than the context has room for. */
 kl_status ka_speech_read(struct ka_speech *s, kl_error *err);
 

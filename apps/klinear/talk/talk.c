@@ -216,6 +216,7 @@ kl_status ka_talk_fork(struct ka_talk *to, const struct ka_talk *t, const struct
     KL_TRY(ka_add_ids(&to->speech.pending, s->pending.at, s->pending.n, err));
     to->speech.sampling.seed = s->sampling.seed;
     to->speech.state = s->state;
+    to->speech.n_prompt = s->n_prompt;
     to->cut = t->cut;
     for (int i = 0; i < t->n_message; i++)
         KL_TRY(ka_talk_keep(to, t->message[i].role, (kl_text){t->message[i].text, t->message[i].bytes}, err));

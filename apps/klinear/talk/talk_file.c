@@ -1,5 +1,5 @@
-/* "klineart", u32 version, u64 seed, u64 drawn, u8 cut, u32 pending, i32 ids, u32 turns, and of each u8 role,
- * u64 bytes, text; little-endian. */
+/* "klineart", u32 version, u64 seed, u64 drawn, u8 cut, u64 tokens in front of what was written (not in version 1), u32
+ * pending, i32 ids, u32 turns, and of each u8 role, u64 bytes, text; little-endian. */
 #include "talk_file.h"
 
 #include "base/error.h"
@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const char magic[8] = {'k', 'l', 'i', 'n', 'e', 'a', 'r', 't'};
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 /* -------------------------------------------------------------------------------------------------------- saving -- */
 
@@ -39,6 +39,7 @@ static void put_talk(struct writer *w, const struct ka_talk *t)
     put_number(w, s->state.seed, 8);
     put_number(w, s->state.n_drawn, 8);
     put_number(w, t->cut, 1);
+    put_number(w, (uint64_t)s->n_prompt, 8);
     put_number(w, (uint64_t)s->pending.n, 4);
     for (int64_t i = 0; i < s->pending.n; i++)
         put_number(w, (uint32_t)s->pending.at[i], 4);
@@ -115,12 +116,13 @@ kl_status ka_talk_of_bytes(struct ka_talk *t, const unsigned char *data, size_t 
     if (bytes < sizeof magic || memcmp(data, magic, sizeof magic) != 0)
         return kl__fail(err, KL_ERR_FORMAT, "the session holds no conversation of klinear");
     uint64_t version = take_number(&r, 4);
-    if (version != VERSION)
-        return kl__fail(err, KL_ERR_FORMAT, "the conversation has version %llu, expected %d",
+    if (version < 1 || version > VERSION)
+        return kl__fail(err, KL_ERR_FORMAT, "the conversation has version %llu, expected 1 .. %d",
                         (unsigned long long)version, VERSION);
     t->speech.state.seed = take_number(&r, 8);
     t->speech.state.n_drawn = take_number(&r, 8);
     t->cut = take_number(&r, 1) != 0;
+    t->speech.n_prompt = version > 1 ? (int64_t)take_number(&r, 8) : INT64_MAX;
     KL_TRY(take_pending(&r, t, n_vocab, err));
     if (!r.failed)
         KL_TRY(take_turns(&r, t, err));
@@ -168,6 +170,12 @@ static void replace(struct ka_talk *t, struct ka_talk *new, kl_session *session)
     t->speech.session = session;
     t->speech.pending = new->speech.pending;
     t->speech.state = new->speech.state;
+    if (t->speech.sampling.chosen)
+        t->speech.state.seed = t->speech.sampling.seed;
+    else
+        t->speech.sampling.seed = t->speech.state.seed;
+    int64_t n = kl_session_length(session), n_prompt = new->speech.n_prompt;
+    t->speech.n_prompt = n_prompt >= 0 && n_prompt < n ? n_prompt : n;
     t->message = new->message;
     t->n_message = new->n_message;
     t->room = new->room;
