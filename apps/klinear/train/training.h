@@ -43,6 +43,8 @@ kl_status ka_training_run(struct ka_training *t, int64_t stop, bool *done, kl_er
 /** Writes the model in Hugging Face layout and as GGUF, and draws the loss. */
 kl_status ka_training_finish(struct ka_training *t, kl_error *err);
 
+/** Adds text that the model writes to samples.txt. */
+kl_status ka_training_sample(struct ka_training *t, kl_error *err);
 /** Writes a checkpoint under the number of the step. */
 kl_status ka_training_save(struct ka_training *t, kl_error *err);
 /** Loss of the held-back data, nats a token, and bits a byte. */

@@ -1,17 +1,11 @@
-/* The steps of a run, what is seen of them, and what comes out in the end. */
+/* The steps of a run, what is seen of them, and what they will take. */
 #include "../cli/amount.h"
 #include "../cli/interrupt.h"
-#include "../cli/loaded.h"
 #include "../cli/machine.h"
-#include "../talk/speech.h"
 #include "base/error.h"
-#include "lossplot.h"
 #include "training.h"
 
-#include <errno.h>
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 /* --------------------------------------------------------------------------------------------------------- steps -- */
@@ -91,75 +85,6 @@ static void print_line(const struct ka_training *t, const struct ka_row *row, bo
     fflush(stderr);
 }
 
-/* Text that goes on where the prompt ends, by the model as it is now. */
-static kl_status write_sample(void *user, const char *text, size_t bytes, kl_error *err)
-{
-    (void)err;
-    fwrite(text, 1, bytes, user);
-    return KL_OK;
-}
-
-static kl_status add_ids(void *user, const int32_t *ids, size_t n)
-{
-    return ka_add_ids(user, ids, (int64_t)n, NULL);
-}
-
-static kl_status speak(struct ka_training *t, struct ka_loaded *l, FILE *out, kl_error *err)
-{
-    struct ka_speech s = {0};
-    const struct ka_sampling_choice choice = {.temperature = 0.8, .top_p = 0.95, .repetition = 1, .seed = 1};
-    KL_TRY(ka_load_tokenizer(l, err));
-    kl_status status = ka_speech_open(&s, l, &choice, 0, err);
-    if (status == KL_OK)
-        status = kl_tokenize_each(add_ids, &s.pending, l->tokenizer, kl_text_of(t->r->prompt), KL_MARKUP_PLAIN, err);
-    if (status == KL_OK)
-        status = ka_speech_read(&s, err);
-    fprintf(out, "--- after step %lld\n%s", (long long)t->step, t->r->prompt);
-    if (status == KL_OK)
-        status = ka_speech_write(&s, t->r->sample_tokens, write_sample, out, NULL, err);
-    fputs("\n\n", out);
-    ka_speech_close(&s);
-    return status;
-}
-
-/* Removes a model folder that was written for a moment. */
-static void remove_folder(const char *folder)
-{
-    static const char *const name[] = {"config.json", "model.safetensors", "tiktoken.model", "tokenizer_config.json",
-                                       "chat_template.jinja"};
-    char path[KA_PATH];
-    for (size_t i = 0; i < sizeof name / sizeof *name; i++)
-        if (ka_path(path, folder, name[i], NULL) == KL_OK)
-            unlink(path);
-    rmdir(folder);
-}
-
-/* Tokens of a prompt that are read at once: few, since this memory comes on top of the trainer's. */
-enum { SAMPLE_BATCH = 64 };
-
-static kl_status sample(struct ka_training *t, kl_error *err)
-{
-    char folder[KA_PATH], path[KA_PATH];
-    struct ka_loaded l;
-    KL_TRY(ka_path(folder, t->r->output, ".sample", err));
-    KL_TRY(ka_path(path, t->r->output, "samples.txt", err));
-    remove_folder(folder);
-    KL_TRY(kl_trainer_export(t->trainer, folder, t->r->tokenizer, NULL, err));
-    FILE *out = fopen(path, "a");
-    kl_status status = out ? KL_OK : kl__fail(err, KL_ERR_IO, "%s cannot be written: %s", path, strerror(errno));
-    if (status == KL_OK)
-        status = ka_load(&l, &(struct ka_choice){.model = folder, .threads = t->r->threads, .isa = 3},
-                         SAMPLE_BATCH, err);
-    if (status == KL_OK) {
-        status = speak(t, &l, out, err);
-        ka_unload(&l);
-    }
-    if (out)
-        fclose(out);
-    remove_folder(folder);
-    return status;
-}
-
 /* ------------------------------------------------------------------------------------------------------- the run -- */
 
 static bool due(const struct ka_training *t, int64_t every)
@@ -190,7 +115,7 @@ static kl_status one_step(struct ka_training *t, bool live, kl_error *err)
     if (due(t, t->r->save_every))
         KL_TRY(ka_training_save(t, err));
     if (due(t, t->r->sample_every))
-        KL_TRY(sample(t, err));
+        KL_TRY(ka_training_sample(t, err));
     if (live)
         print_line(t, &row, true);
     if (live && look)
@@ -218,26 +143,6 @@ kl_status ka_training_run(struct ka_training *t, int64_t stop, bool *done, kl_er
             fprintf(stderr, "stopped after step %lld; the same command goes on from here\n", (long long)t->step);
     }
     return status;
-}
-
-kl_status ka_training_finish(struct ka_training *t, kl_error *err)
-{
-    char log[KA_PATH], svg[KA_PATH], folder[KA_PATH], gguf[KA_PATH], name[64];
-    const char *const logs[] = {log}, *const names[] = {t->r->output};
-    KL_TRY(ka_path(log, t->r->output, "log.csv", err));
-    KL_TRY(ka_path(svg, t->r->output, "loss.svg", err));
-    KL_TRY(ka_loss_plot(svg, logs, names, 1, err));
-    snprintf(name, sizeof name, "model-%lld", (long long)t->step);
-    KL_TRY(ka_path(folder, t->r->output, name, err));
-    snprintf(name, sizeof name, "model-%lld-%.16s.gguf", (long long)t->step, t->r->type);
-    KL_TRY(ka_path(gguf, t->r->output, name, err));
-    if (access(folder, F_OK) != 0)
-        KL_TRY(kl_trainer_export(t->trainer, folder, t->r->tokenizer, NULL, err));
-    kl_trainer_close(t->trainer); /* converting takes memory of its own: the peak is that of the steps */
-    t->trainer = NULL;
-    KL_TRY(kl_model_to_gguf(gguf, folder, &(kl_file_options){.type = t->r->type, .pool = t->pool}, err));
-    fprintf(stderr, "wrote %s, %s and %s\n", folder, gguf, svg);
-    return KL_OK;
 }
 
 /* --------------------------------------------------------------------------------------------------- foretelling -- */
