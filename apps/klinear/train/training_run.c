@@ -114,8 +114,10 @@ static kl_status one_step(struct ka_training *t, bool live, kl_error *err)
     KL_TRY(ka_runlog_put(&t->log, &row, err));
     if (due(t, t->r->save_every))
         KL_TRY(ka_training_save(t, err));
-    if (due(t, t->r->sample_every))
-        KL_TRY(ka_training_sample(t, err));
+    /* A sample that Ctrl-C cuts short is no reason to end without a checkpoint. */
+    kl_status sampled = due(t, t->r->sample_every) && !ka_interrupted() ? ka_training_sample(t, err) : KL_OK;
+    if (sampled != KL_OK && sampled != KL_ERR_CANCELLED)
+        return sampled;
     if (live)
         print_line(t, &row, true);
     if (live && look)
