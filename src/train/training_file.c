@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
+#include "model/config_write.h"
 #include "train/trainer.h"
 
 #include <string.h>
@@ -23,7 +24,7 @@ struct header {
     int64_t extra_bytes;
     int64_t n_step;
     struct kl__usual loss, norm;
-    char rest[8];
+    uint8_t config[8]; /* hash of the configuration; zeros, of older files: not known */
 };
 _Static_assert(sizeof(struct header) == 128, "the header is part of the format");
 
@@ -44,6 +45,27 @@ static kl_status hash_of_model(const kl_trainer *t, uint8_t value[16], kl_error 
     return KL_OK;
 }
 
+/* What names and shapes do not show: positions, gates, the router, eps, as config.json has them.  How long sequences
+ * are and which tokens are special changes nothing that is computed. */
+static kl_status hash_of_config(const kl_trainer *t, uint8_t value[8], kl_error *err)
+{
+    uint8_t all[16];
+    kl_config c = t->layout.c;
+    struct kl__buffer b = {.alloc = t->alloc};
+    c.n_context = 0;
+    c.bos = c.eos = c.pad = -1;
+    kl__config_put_json(&b, &c, KL__TYPE_F32);
+    struct kl__hash *h = b.failed ? NULL : kl__hash_open();
+    if (h) {
+        kl__hash_add(h, b.data, b.bytes);
+        kl__hash_value(h, all);
+        memcpy(value, all, 8);
+    }
+    kl__buffer_free(&b);
+    kl__hash_close(h);
+    return h ? KL_OK : kl__fail(err, KL_ERR_MEMORY, "no memory for a checksum");
+}
+
 static kl_status header_of(const kl_trainer *t, struct header *h, size_t extra_bytes, kl_error *err)
 {
     *h = (struct header){.version = VERSION,
@@ -54,6 +76,7 @@ static kl_status header_of(const kl_trainer *t, struct header *h, size_t extra_b
                          .loss = t->loss,
                          .norm = t->norm};
     memcpy(h->magic, magic, sizeof magic);
+    KL_TRY(hash_of_config(t, h->config, err));
     return hash_of_model(t, h->model, err);
 }
 
@@ -74,7 +97,30 @@ static struct parts parts_of(const kl_trainer *t, const void *extra, size_t extr
     return p;
 }
 
-static kl_status checksum(uint8_t value[16], const struct header *header, const struct parts *p, kl_error *err)
+enum { STRETCH = 1 << 22 }; /* bytes of a file that are looked at before they may leave memory */
+
+/* Parts that lie in a map (NULL: in memory) are forgotten as they go by: they would come on top of the trainer. */
+static void add_part(struct kl__hash *hash, const struct kl__map *map, const char *data, size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at += STRETCH) {
+        size_t n = bytes - at < STRETCH ? bytes - at : STRETCH;
+        kl__hash_add(hash, data + at, n);
+        if (map)
+            kl__map_forget(map, data + at, n);
+    }
+}
+
+static void copy_part(char *to, const struct kl__map *map, const char *data, size_t bytes)
+{
+    for (size_t at = 0; at < bytes; at += STRETCH) {
+        size_t n = bytes - at < STRETCH ? bytes - at : STRETCH;
+        memcpy(to + at, data + at, n);
+        kl__map_forget(map, data + at, n);
+    }
+}
+
+static kl_status checksum(uint8_t value[16], const struct header *header, const struct parts *p,
+                          const struct kl__map *map, kl_error *err)
 {
     struct header h = *header;
     struct kl__hash *hash = kl__hash_open();
@@ -83,7 +129,7 @@ static kl_status checksum(uint8_t value[16], const struct header *header, const 
     memset(h.checksum, 0, sizeof h.checksum);
     kl__hash_add(hash, &h, sizeof h);
     for (int i = 0; i < N_PART; i++)
-        kl__hash_add(hash, p->data[i], p->bytes[i]);
+        add_part(hash, map, p->data[i], p->bytes[i]);
     kl__hash_value(hash, value);
     kl__hash_close(hash);
     return KL_OK;
@@ -108,7 +154,7 @@ kl_status kl_trainer_save(const kl_trainer *t, const char *path, const void *ext
     uint64_t end;
     struct parts p = parts_of(t, extra, extra_bytes);
     KL_TRY(header_of(t, &h, extra_bytes, err));
-    KL_TRY(checksum(h.checksum, &h, &p, err));
+    KL_TRY(checksum(h.checksum, &h, &p, NULL, err));
     KL_TRY(kl__out_open(&out, path, t->alloc, err));
     kl_status status = write_all(out, &h, &p, &end, err);
     if (status == KL_OK)
@@ -128,6 +174,7 @@ static kl_status refuse(kl_error *err, const char *path, const char *what)
 static kl_status check_header(const kl_trainer *t, const struct kl__map *map, const char *path, struct header *h,
                               size_t extra_room, kl_error *err)
 {
+    static const uint8_t unknown[8];
     struct header want;
     if (map->bytes < sizeof *h || memcmp(map->data, magic, sizeof magic) != 0)
         return refuse(err, path, "is no training, which begins with KLTRAIN");
@@ -138,6 +185,8 @@ static kl_status check_header(const kl_trainer *t, const struct kl__map *map, co
                         VERSION);
     if (memcmp(h->model, want.model, sizeof h->model) != 0 || h->n_float != want.n_float)
         return refuse(err, path, "is the training of a model with other parameters");
+    if (memcmp(h->config, unknown, sizeof unknown) != 0 && memcmp(h->config, want.config, sizeof h->config) != 0)
+        return refuse(err, path, "is the training of a model with another configuration");
     if (h->optimiser != want.optimiser)
         return refuse(err, path, "is a training with the other optimiser");
     size_t arenas = (N_PART - 1) * (size_t)t->layout.n * sizeof(float);
@@ -161,12 +210,11 @@ static kl_status read_all(kl_trainer *t, const struct kl__map *map, const char *
     const unsigned char *at = map->data + sizeof h;
     for (int i = 0; i < N_PART; at += from.bytes[i], i++)
         from.data[i] = at;
-    KL_TRY(checksum(sum, &h, &from, err));
+    KL_TRY(checksum(sum, &h, &from, map, err));
     if (memcmp(sum, h.checksum, sizeof sum) != 0)
         return refuse(err, path, "is damaged: its checksum is wrong");
     for (int i = 0; i < N_PART; i++)
-        if (p.bytes[i])
-            memcpy((void *)(uintptr_t)p.data[i], from.data[i], p.bytes[i]);
+        copy_part((char *)(uintptr_t)p.data[i], map, from.data[i], p.bytes[i]);
     *extra_bytes = (size_t)h.extra_bytes;
     t->n_step = h.n_step;
     t->loss = h.loss;

@@ -17,3 +17,40 @@ cmp -s anew/model-8/model.safetensors seed-2/model-8/model.safetensors || fail "
 cmp -s anew/model-8-q4_0.gguf seed-2/model-8-q4_0.gguf || fail "expected the GGUF file of the second run"
 [ "$(cat anew/model-8/notes)" = mine ] || fail "expected the file of somebody else as it was"
 [ ! -e anew/.model ] || fail "expected no folder of a moment"
+
+# Ctrl-C writes a checkpoint first, also in a step with a sample, nearly all of which is before its prompt.
+"$klinear" train recipe --set output=int --set steps=100000 --set save-every=50000 --set valid-every=50000 \
+    --set batch=4096 --set sample-every=1 --set sample-tokens=1 2>"$err" &
+child=$!
+while [ ! -s int/samples.txt ] && kill -0 $child 2>/dev/null; do :; done
+sleep 0.1
+kill -INT $child
+wait $child || fail "expected exit 0 after Ctrl-C"
+expect_in_err "the same command goes on from here"
+ls int/step-*.training >/dev/null || fail "expected a checkpoint after Ctrl-C"
+
+# Another configuration of the same shapes.
+sed 's/"num_experts_per_token": 2/"num_experts_per_token": 1/' mini.json >other.json
+cp -r whole other
+run train recipe --set output=other --set model=other.json
+expect_code 1
+expect_in_err "other/step-000000008.training: is the training of a model with another configuration"
+expect_in_err "none of its checkpoints can be read"
+
+# A run that goes on takes no more memory than one that begins: nothing of the checkpoint stays beside what is read.
+sed 's/"hidden_size": 64/"hidden_size": 256/; s/"num_experts": 4/"num_experts": 16/
+    s/"moe_intermediate_size": 32/"moe_intermediate_size": 512/' mini.json >wide.json
+wide="--set model=wide.json --set output=wide --set steps=2 --set save-every=1 --set sample-every=0 --set length=64"
+run train recipe $wide --stop 1
+expect_code 0
+run train recipe $wide --dry-run
+foretold=$(sed -n 's/^memory: \([0-9.]*\) MiB.*/\1/p' "$out")
+python3 - "$klinear" "$foretold" $wide >"$out" 2>"$err" <<'PYTHON' || fail "expected the memory that was foretold"
+import os, subprocess, sys
+klinear, foretold, *words = sys.argv[1:]
+child = subprocess.Popen([klinear, "train", "recipe", *words], stderr=subprocess.DEVNULL)
+_, status, used = os.wait4(child.pid, 0)
+found = used.ru_maxrss / 1024
+print(f"foretold {foretold} MiB, found {found:.1f} MiB")
+sys.exit(not (status == 0 and found > 60 and 0.9 < float(foretold) / found < 1.1))
+PYTHON

@@ -82,6 +82,14 @@ static void damaged(void **state)
     float *before = kt_copy(t->arena[0], KL__N_ARENA * t->layout.n);
     KT_ASSERT_FAILED(kl_trainer_load(other, path, extra, 3, &got, &err), KL_ERR_FORMAT, &err, "training",
                      "other parameters");
+    kl_config c = tc_config(3);
+    c.rms_eps *= 2; /* the same parameters */
+    kl_trainer *bent = NULL;
+    KT_OK(kl_trainer_open(
+        &bent, &(kl_trainer_options){.config = &c, .backend = kt_backend(tc_level(), 1), .max_tokens = 8}, KT_ERR));
+    KT_ASSERT_FAILED(kl_trainer_load(bent, path, extra, 3, &got, &err), KL_ERR_FORMAT, &err, "training",
+                     "another configuration");
+    kl_trainer_close(bent);
     KT_ASSERT_FAILED(kl_trainer_load(muon, path, extra, 3, &got, &err), KL_ERR_FORMAT, &err, "other optimiser");
     KT_ASSERT_FAILED(kl_trainer_load(t, path, extra, 2, &got, &err), KL_ERR_FORMAT, &err, "3 bytes", "at most 2");
     KT_ASSERT_FAILED(kl_trainer_load(t, kt_path("nothing"), extra, 3, &got, &err), KL_ERR_IO, &err, "nothing");
