@@ -38,5 +38,11 @@ run train data --tokenizer "$scratch/t" --jsonl text -o "$scratch/c" "$scratch/b
 expect_code 1
 expect_in_err "line 2 has no text 'text'"
 [ ! -e "$scratch/c" ] || fail "expected no file after a failure"
+
+# Bytes that are no UTF-8 become U+FFFD, whose three bytes may be a token each.
+printf '\377%.0s' $(seq 100) >"$scratch/latin"
+run train data --tokenizer "$scratch/t" -o "$scratch/l" "$scratch/latin"
+expect_code 0
+expect_in_err "wrote $scratch/l: 301 tokens in 1 documents"
 run train data --tokenizer "$scratch/t" -o /dev/full "$scratch/text"
 expect_code 1

@@ -36,22 +36,31 @@ static kl_status fail_memory(kl_error *err)
     return err->status = KL_ERR_MEMORY;
 }
 
+/* Tokens of a document, and room for one behind them.  A token has at least one byte; but bytes that are no UTF-8 have
+ * up to three tokens each, those of U+FFFD. */
+static kl_status tokens_of(struct work *w, kl_text document, size_t *n, kl_error *err)
+{
+    for (*n = document.bytes;;) {
+        if (w->room < *n + 1) {
+            int32_t *id = realloc(w->id, (*n + 1) * sizeof *id);
+            if (!id)
+                return fail_memory(err);
+            w->id = id;
+            w->room = *n + 1;
+        }
+        kl_status status = kl_tokenize(w->id, w->room - 1, n, w->tokenizer, document, KL_MARKUP_PLAIN, err);
+        if (status != KL_OK || *n < w->room)
+            return status;
+    }
+}
+
 static kl_status add(void *user, kl_text document, kl_error *err)
 {
     struct work *w = user;
-    size_t n = 0, most = document.bytes + 1; /* a token has at least one byte, or the three of U+FFFD for one */
-    if (w->room < most) {
-        int32_t *id = realloc(w->id, most * sizeof *id);
-        if (!id)
-            return fail_memory(err);
-        w->id = id;
-        w->room = most;
-    }
-    kl_status status = kl_tokenize(w->id, w->room - 1, &n, w->tokenizer, document, KL_MARKUP_PLAIN, err);
+    size_t n;
+    kl_status status = tokens_of(w, document, &n, err);
     if (status != KL_OK)
         return status;
-    if (n > w->room - 1)
-        return fail_memory(err);
     if (w->end >= 0)
         w->id[n++] = w->end;
     bool held = w->s->held && w->n_document++ % w->s->hold == w->s->hold / 2;
