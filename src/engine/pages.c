@@ -1,6 +1,7 @@
 #include "engine/pages.h"
 
 #include "base/error.h"
+#include "base/ram.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -9,12 +10,6 @@
 #include <unistd.h>
 
 enum { KEPT_BYTES = 256 << 10, KEPT_PART = 16 };
-
-static int64_t machine_bytes(void)
-{
-    long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGE_SIZE);
-    return pages > 0 && bytes > 0 ? (int64_t)pages * bytes : (int64_t)1 << 32;
-}
 
 /* Pages and, behind them, the two lists: none of it takes memory before it is written. */
 static size_t reserved_bytes(const struct kl__pages *p)
@@ -50,7 +45,7 @@ kl_status kl__pages_open(struct kl__pages *p, int64_t page_bytes, int64_t budget
     *p = (struct kl__pages){.page_bytes = page_bytes};
     if (page_bytes == 0)
         return KL_OK;
-    int64_t n = (budget ? budget : machine_bytes()) / page_bytes;
+    int64_t n = (budget ? budget : kl__ram().bytes) / page_bytes;
     if (n < 1)
         return kl__fail(err, KL_ERR_ARGUMENT, "cache_bytes is %lld, expected at least one page of %lld bytes",
                         (long long)budget, (long long)page_bytes);

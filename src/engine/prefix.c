@@ -2,11 +2,11 @@
 #include "engine/prefix_disk.h"
 
 #include "base/error.h"
+#include "base/ram.h"
 
 #include <assert.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { FIRST_ROOM = 256, FIRST_POWER = 4 * KL_PAGE_TOKENS, DISK_GIB = 16 };
 
@@ -171,12 +171,6 @@ void kl_prefix_clear(kl_prefix *p)
 
 /* ------------------------------------------------------------------------------------------------------- opening -- */
 
-static int64_t quarter_of_memory(void)
-{
-    long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGE_SIZE);
-    return pages > 0 && bytes > 0 ? (int64_t)pages * bytes / 4 : (int64_t)1 << 30;
-}
-
 kl_status kl_prefix_open(kl_prefix **prefix, kl_engine *e, const kl_prefix_options *options, kl_error *err)
 {
     if (e->prefix)
@@ -190,7 +184,7 @@ kl_status kl_prefix_open(kl_prefix **prefix, kl_engine *e, const kl_prefix_optio
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     p->engine = e;
-    p->most_bytes = options && options->bytes ? options->bytes : quarter_of_memory();
+    p->most_bytes = options && options->bytes ? options->bytes : kl__ram().bytes / 4;
     p->seed = mix((uint64_t)now.tv_nsec ^ (uint64_t)(uintptr_t)p);
     p->n_node = 1; /* the root */
     kl_status status = grow(p, FIRST_ROOM, err);

@@ -2,6 +2,7 @@
 #include "machine.h"
 
 #include "base/cpu.h"
+#include "base/ram.h"
 #include "klinear/kl.h"
 
 #include <stdio.h>
@@ -42,23 +43,6 @@ static void find_caches(struct ka_machine *m)
     }
 }
 
-static void find_memory(struct ka_machine *m)
-{
-    long page = sysconf(_SC_PAGESIZE), pages = sysconf(_SC_PHYS_PAGES);
-    if (page > 0 && pages > 0)
-        m->memory_bytes = (size_t)page * (size_t)pages;
-    m->memory_free_bytes = m->memory_bytes / 2;
-    FILE *file = fopen("/proc/meminfo", "r");
-    if (!file)
-        return;
-    char line[128];
-    unsigned long kib;
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "MemAvailable: %lu kB", &kib) == 1)
-            m->memory_free_bytes = (size_t)kib << 10;
-    fclose(file);
-}
-
 static size_t dram_bytes(const struct ka_machine *m, int64_t dram_mib)
 {
     size_t least = (size_t)256 << 20, bytes = 2 * m->l3_bytes > least ? 2 * m->l3_bytes : least;
@@ -72,7 +56,9 @@ struct ka_machine ka_machine(int64_t dram_mib)
     struct ka_machine m = {.cores = kl__cpu_cores()};
     kl_cpu_describe(m.processor, sizeof m.processor);
     find_caches(&m);
-    find_memory(&m);
+    struct kl__ram ram = kl__ram();
+    m.memory_bytes = (size_t)ram.bytes;
+    m.memory_free_bytes = (size_t)ram.free_bytes;
     m.dram_bytes = dram_bytes(&m, dram_mib);
     return m;
 }
