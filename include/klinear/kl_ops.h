@@ -550,7 +550,7 @@ KL_API kl_status kl_router_bwd(const kl_backend *backend, const kl_router_bwd_ar
  *  With `add`, y +=.  An expert may be chosen twice by a token, or by none.  The bits of a token depend neither on the
  *  other tokens of the call nor on what those chose.
  *
- *  Cost       6 topk D F flops per token.   Workspace: topk (D + 2 F) floats per token, and a few MB per thread.
+ *  Cost       6 topk D F flops per token.   Workspace: topk (D + 4) floats per token, and a few MB per thread.
  *  Errors     as above; an id outside 0 .. E-1 is KL_ERR_ARGUMENT, named.
  *  Source     arXiv:1701.06538; arXiv:2412.19437 section 2.1.2.   Backward: kl_experts_bwd.   [T: ops/experts] */
 typedef struct kl_experts_args {
@@ -567,7 +567,8 @@ KL_API size_t kl_experts_workspace(const kl_backend *backend, const kl_experts_a
 KL_API kl_status kl_experts(const kl_backend *backend, const kl_experts_args *args, kl_error *err);
 
 /** Gradients of kl_experts, with the choice held fixed.  Computes the hidden units again; each of the gradients may be
- *  absent.   Cost 16 topk D F flops per token.   Workspace: topk (2 D + 4 F) floats per token. */
+ *  absent.   Cost 16 topk D F flops per token.   Workspace: topk (3 D + 3 F + 4) floats per token, and a few
+ *  MB per thread. */
 typedef struct kl_experts_bwd_args {
     kl_experts_args fwd;                /* y is not looked at */
     kl_tensor d_y;                      /* [T][D] f32 */

@@ -296,6 +296,32 @@ static void gradients_are_differences(void **state)
     }
 }
 
+/* Bytes for `n` tokens; nothing is read. */
+static size_t room(const kl_backend *be, int64_t n, bool backward)
+{
+    char *const at = (char *)((uintptr_t)1 << 40);
+    const int64_t far = (int64_t)1 << 36;
+    kl_experts_args a = {.y = kl_view2(at, KL_F32, n, D),
+                         .x = kl_view2(at + far, KL_F32, n, D),
+                         .id = kl_view2(at + 2 * far, KL_I32, n, K),
+                         .weight = kl_view2(at + 3 * far, KL_F32, n, K),
+                         .w_gate = kl_view3(at + 4 * far, KL_F32, E, F, D),
+                         .w_up = kl_view3(at + 5 * far, KL_F32, E, F, D),
+                         .w_down = kl_view3(at + 6 * far, KL_F32, E, D, F)};
+    kl_experts_bwd_args b = {.fwd = a, .d_y = kl_view2(at + 7 * far, KL_F32, n, D)};
+    return backward ? kl_experts_bwd_workspace(be, &b) : kl_experts_workspace(be, &a);
+}
+
+/* What the header says of memory. */
+static void memory_for_a_token(void **state)
+{
+    (void)state;
+    const kl_backend *be = kt_backend("ref", 2);
+    assert_int_equal(room(be, 48000, false) - room(be, 16000, false), (size_t)(32000 * K * (D + 4)) * sizeof(float));
+    assert_int_equal(room(be, 48000, true) - room(be, 16000, true),
+                     (size_t)(32000 * K * (3 * D + 3 * F + 4)) * sizeof(float));
+}
+
 static void empty(void **state)
 {
     (void)state;
@@ -406,6 +432,7 @@ int main(void)
         cmocka_unit_test(pitches),
         cmocka_unit_test(gradients),
         cmocka_unit_test(gradients_are_differences),
+        cmocka_unit_test(memory_for_a_token),
         cmocka_unit_test(empty),
         cmocka_unit_test(nan_reaches_its_token_only),
         cmocka_unit_test(refusals),
