@@ -78,11 +78,14 @@ static kl_status check_bwd(const kl_backend *be, const kl_router_bwd_args *a, kl
     KL_TRY(kl__check_tensor(op, "id", fwd->id, KL__I32, 2, chosen, err));
     KL_TRY(kl__check_tensor(op, "d_weight", a->d_weight, KL__F32, 2, chosen, err));
     KL_TRY(kl__check_tensor(op, "d_logits", a->d_logits, KL__F32, 2, fwd->logits.dim, err));
+    kl_tensor bias = fwd->weight_biased ? fwd->bias : (kl_tensor){0}; /* else it is not looked at */
+    KL_TRY(kl__check_vector(op, "bias", bias, KL__F32, fwd->logits.dim[1], err));
     struct kl__operand operand[] = {{"d_logits", a->d_logits, true, NULL},
                                     {"d_weight", a->d_weight, false, NULL},
                                     {"logits", fwd->logits, false, NULL},
-                                    {"id", fwd->id, false, NULL}};
-    return kl__check_overlap(op, operand, 4, err);
+                                    {"id", fwd->id, false, NULL},
+                                    {"bias", bias, false, NULL}};
+    return kl__check_overlap(op, operand, 5, err);
 }
 
 size_t kl_router_bwd_workspace(const kl_backend *be, const kl_router_bwd_args *a)

@@ -429,6 +429,14 @@ static void refusals(void **state)
     KT_ASSERT_FAILED(kl_router_bwd(be, &b, &err), KL_ERR_ARGUMENT, &err, "id[3][5] is 256", "0 .. 255");
     id[3 * K + 5] = -1;
     KT_ASSERT_FAILED(kl_router_bwd(be, &b, &err), KL_ERR_ARGUMENT, &err, "id[3][5] is -1");
+    b.fwd.weight_biased = true;
+    b.fwd.bias = kl_view1(kt_zeros(E), KL_F32, 1);
+    KT_ASSERT_FAILED(kl_router_bwd(be, &b, &err), KL_ERR_SHAPE, &err, "bias is [1]", "[256]");
+    b.fwd.bias = kl_view1(kt_zeros(E), KL_BF16, E);
+    KT_ASSERT_FAILED(kl_router_bwd(be, &b, &err), KL_ERR_DTYPE, &err, "bias is bf16", "f32");
+    b.fwd.bias = kl_view1(dz, KL_F32, E);
+    KT_ASSERT_FAILED(kl_router_bwd(be, &b, &err), KL_ERR_OVERLAP, &err, "d_logits overlaps bias");
+    b.fwd.weight_biased = false;
     b.d_logits = (kl_tensor){0};
     KT_ASSERT_FAILED(kl_router_bwd(be, &b, &err), KL_ERR_SHAPE, &err, "d_logits is absent");
     kt_free_all();
