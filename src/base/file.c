@@ -171,6 +171,9 @@ static kl_status out_open(struct kl__out **out, const char *path, bool nameless,
         kl__release(alloc, o);
         return status;
     }
+    struct stat old;
+    if (stat(path, &old) == 0) /* who may not read the old file may not read the new one */
+        (void)fchmod(o->fd, old.st_mode & 0777);
     *out = o;
     return KL_OK;
 }

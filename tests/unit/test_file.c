@@ -50,6 +50,13 @@ static void a_file_appears_when_it_is_complete(void **state)
         umask(mask);
         assert_int_equal(stat(path, &s), 0);
         assert_int_equal(s.st_mode & 0777, 0666 & ~mask);
+        /* What replaces a file is as private as that was. */
+        assert_int_equal(chmod(path, 0600), 0);
+        struct kl__out *o;
+        KT_OK(ways[way](&o, path, NULL, KT_ERR));
+        KT_OK(kl__out_commit(o, 0, KT_ERR));
+        assert_int_equal(stat(path, &s), 0);
+        assert_int_equal(s.st_mode & 0777, 0600);
         *strrchr(path, '/') = 0;
         assert_int_equal(kt_count_files(path), 1);
     }
