@@ -73,13 +73,15 @@ static size_t thread_bytes(const struct kl__latent *x)
 size_t kl__cpu_mla_pack_workspace(const kl_backend *be, kl_tensor w_uk, kl_tensor w_uv)
 {
     struct kl__latent x = weights_only(be, NULL, w_uk, w_uv);
-    return (size_t)kl_pool_threads(be->pool) * thread_bytes(&x);
+    struct kl__carver c = {0};
+    kl__carve(&c, (size_t)kl_pool_threads(be->pool), thread_bytes(&x));
+    return kl__carver_need(&c);
 }
 
 kl_status kl__cpu_mla_pack(const kl_backend *be, void *to, kl_tensor w_uk, kl_tensor w_uv, kl_workspace work,
                            kl_error *err)
 {
-    struct job job = {.x = weights_only(be, to, w_uk, w_uv), .scratch = work.data};
+    struct job job = {.x = weights_only(be, to, w_uk, w_uv), .scratch = kl__carver(work).base};
     (void)err;
     job.thread_bytes = thread_bytes(&job.x);
     kl__pool_run(be->pool, job.x.n_head, pack_task, &job);

@@ -126,8 +126,8 @@ void kt_free_all(void)
 
 kl_workspace kt_work(size_t bytes)
 {
-    char *memory = kt_bytes(bytes + 4);
-    return (kl_workspace){.data = memory + 4, .bytes = bytes};
+    char *memory = kt_bytes(bytes + 1); /* "any alignment" */
+    return (kl_workspace){.data = memory + 1, .bytes = bytes};
 }
 
 /* ------------------------------------------------------------------------------------------------------ backends -- */

@@ -12,8 +12,8 @@ const struct mla_problem mla_case[] = {
     {.H = 3, .DN = 13, .DR = 5, .R = 37, .DV = 11, .n_seq = 5, .cu_q = ragged_q, .cu_k = ragged_k, .causal = true},
     /* More tokens than an absorbed window; weights of more than one block of rows. */
     {.H = 2, .DN = 70, .DR = 8, .R = 32, .DV = 66, .n_seq = 3, .cu_q = windows_q, .cu_k = windows_k, .causal = true},
-    /* Three slabs, two blocks of query rows. */
-    {.H = 1, .DN = 4, .DR = 2, .R = 8, .DV = 3, .n_seq = 1, .cu_q = block_q, .cu_k = slabs_k, .causal = true},
+    /* Three slabs, two blocks of query rows, of which the backward takes one at a time. */
+    {.H = 2, .DN = 4, .DR = 2, .R = 8, .DV = 3, .n_seq = 1, .cu_q = block_q, .cu_k = slabs_k, .causal = true},
     /* Heads in groups: not all fit into the memory of a slab at a time. */
     {.H = 3, .DN = 200, .DR = 8, .R = 6, .DV = 192, .n_seq = 1, .cu_q = few_q, .cu_k = group_k},
     /* No position columns, no content columns, no queries, no rows. */
