@@ -166,6 +166,9 @@ KL_API const char *kl_timed_name(int i);
  *  head and row that MLA attends to.  What is computed again, to save memory or for another reason, does not count. */
 KL_API double kl_config_train_flops(const kl_config *config, int64_t length);
 
+/** Numbers in all parameters.   [T: train/walk] */
+KL_API int64_t kl_config_n_parameter(const kl_config *config);
+
 /** How the learning rate changes: up in a line over `warmup` steps, then
  *  CONSTANT  the peak;
  *  WSD       the peak, and over the last `decay` steps down to peak * floor along half a cosine;

@@ -31,3 +31,18 @@ double kl_config_train_flops(const kl_config *c, int64_t length)
         flops += 2 * weights_of(c, i) + mixing_of(c, i, length);
     return 3 * flops;
 }
+
+int64_t kl_config_n_parameter(const kl_config *c)
+{
+    int64_t n = 0;
+    for (int layer = -1; layer < c->n_layer; layer++)
+        for (int p = 0; p < KL__N_PARAM; p++) {
+            enum kl__param param = (enum kl__param)p;
+            int64_t dim[2];
+            if (!kl__param_present(c, param, layer))
+                continue;
+            int64_t columns = kl__param_dims(c, param, layer, dim) == 2 ? dim[1] : 1;
+            n += dim[0] * columns * (kl__param_info(param)->form == KL__FORM_EXPERTS ? c->n_expert : 1);
+        }
+    return n;
+}

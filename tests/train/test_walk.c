@@ -274,6 +274,7 @@ static void memory_is_foretold(void **state)
     KT_OK(kl_trainer_open(&t, &o, KT_ERR));
     int64_t kept = counted.bytes - 5 * 8 / 64 * 64 - 64; /* offsets of sequences, given back */
     assert_true(bytes <= kept && kept <= bytes + 8 * 64);
+    assert_int_equal(kl_config_n_parameter(&c), t->layout.n);
     struct tc_batch b;
     kt_rng r = {1};
     tc_batch(&b, &c, lengths, &r);

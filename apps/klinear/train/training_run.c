@@ -149,26 +149,6 @@ kl_status ka_training_run(struct ka_training *t, int64_t stop, bool *done, kl_er
 
 /* --------------------------------------------------------------------------------------------------- foretelling -- */
 
-static double n_parameter(const kl_trainer_options *o, kl_error *err)
-{
-    kl_trainer_options one = *o;
-    kl_trainer *t;
-    double n = 0;
-    one.max_tokens = one.max_seqs = 1;
-    if (kl_trainer_open(&t, &one, err) != KL_OK)
-        return NAN;
-    for (int64_t i = 0; i < kl_trainer_n_parameter(t); i++) {
-        kl_parameter p;
-        double size = 1;
-        kl_trainer_parameter(t, i, &p);
-        for (int k = 0; k < p.value.n_dim; k++)
-            size *= (double)p.value.dim[k];
-        n += size;
-    }
-    kl_trainer_close(t);
-    return n;
-}
-
 kl_status ka_training_foretell(const struct ka_training *t, kl_error *err)
 {
     const struct ka_recipe *r = t->r;
@@ -177,7 +157,7 @@ kl_status ka_training_foretell(const struct ka_training *t, kl_error *err)
     double tokens = (double)r->steps * (double)r->batch, epoch = 0;
     for (int i = 0; i < r->data.n; i++)
         epoch += (double)kl_data_epoch_tokens(t->data, i);
-    double n = n_parameter(&t->options, err);
+    double n = (double)kl_config_n_parameter(&t->c);
     /* A sample maps the parameters once more, and has an engine of its own. */
     double samples = r->sample_every ? n * sizeof(float) + (4 << 20) : 0;
     double buffers = (double)r->pass * (2 * sizeof(int32_t) + sizeof(int64_t)), process = ka_resident_bytes();

@@ -239,9 +239,9 @@ KL_API kl_status kl_model_init(const char *path, const kl_config *config, uint64
 
 /** Converts a model in Hugging Face layout to GGUF.  Default type: every matrix keeps its own.  With that,
  *  kl_model_to_hf makes the same model again, to the bit: what GGUF has no place for (types, A_log, texts) is kept in
- *  metadata. Errors: KL_ERR_IO, KL_ERR_FORMAT, KL_ERR_SHAPE, KL_ERR_UNSUPPORTED (another architecture or type; a
- *  tensor that would be lost), KL_ERR_NUMERIC (a number that the type cannot hold), KL_ERR_MEMORY, KL_ERR_CANCELLED.
- *  [T: unit/convert] */
+ *  metadata. Errors: KL_ERR_ARGUMENT (no such type; looked at first), KL_ERR_IO, KL_ERR_FORMAT, KL_ERR_SHAPE,
+ *  KL_ERR_UNSUPPORTED (another architecture or type; a tensor that would be lost), KL_ERR_NUMERIC (a number that the
+ *  type cannot hold), KL_ERR_MEMORY, KL_ERR_CANCELLED.   [T: unit/convert] */
 KL_API kl_status kl_model_to_gguf(const char *path, const char *from, const kl_file_options *options, kl_error *err);
 
 /** Converts a GGUF file, of this or another tool, to Hugging Face layout: a new folder, or one that is empty.  Types
