@@ -20,6 +20,12 @@ head -c 300 a.kl >cut.kl
 run train recipe --set data=cut.kl
 expect_code 1
 expect_in_err "cut.kl: has 300 bytes, which is not what"
+run train recipe --set tokenizer=tok/tiktoken.model --dry-run
+expect_code 1
+expect_in_err "tok/tiktoken.model/tiktoken.model cannot be read"
+run train recipe --set type=q9 --dry-run
+expect_code 1
+expect_in_err "klinear train: the type is 'q9', expected one of: f32"
 [ ! -e parts ] || fail "expected no folder after a failure"
 
 run train recipe --print --set lr=0.01
@@ -35,6 +41,13 @@ run train recipe --dry-run
 expect_code 0
 foretold=$(sed -n 's/^memory: \([0-9.]*\) MiB/\1/p' "$out")
 [ -n "$foretold" ] || fail "expected a number of MiB"
+
+# What no machine here has the memory for is foretold too, and takes none.
+run train recipe --set model=48b --set sample-every=1 --dry-run
+expect_code 0
+expect_in_out " million parameters"
+expect_in_out " GiB"
+grep -q nan "$out" && fail "expected numbers"
 
 # Where tensors, not the program, are most of it: passes of 2048 tokens.
 cat >large.json <<'END'

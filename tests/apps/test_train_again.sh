@@ -54,3 +54,14 @@ found = used.ru_maxrss / 1024
 print(f"foretold {foretold} MiB, found {found:.1f} MiB")
 sys.exit(not (status == 0 and found > 60 and 0.9 < float(foretold) / found < 1.1))
 PYTHON
+
+# A recipe that lies in the output folder stays as it was written; another leaves its own there.
+mkdir own
+sed 's/^output = .*/output = own # here/' recipe >own/recipe
+cp own/recipe mine
+run train own/recipe --stop 1 --set lr=0.5
+expect_code 0
+cmp -s own/recipe mine || fail "expected the recipe as it was"
+run train recipe --set output=own --stop 1
+expect_code 0
+grep -q "^keep *= 2 " own/recipe || fail "expected the recipe of the run"

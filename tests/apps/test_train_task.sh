@@ -13,6 +13,22 @@ expect_in_err "klinear train task: kl_task: n_pair is 30"
 run train task stack --steps 1 --csv "$scratch/no/such/file"
 expect_code 1
 expect_in_err "no/such/file cannot be written"
+run train task stack --length 16 --steps 2 --every 1 --csv /dev/full $small
+expect_code 1
+expect_in_err "/dev/full cannot be written"
+mkdir "$scratch/taken"
+touch "$scratch/taken/mine"
+run train task stack --length 16 --steps 1 --save "$scratch/taken" $small
+expect_code 1
+expect_out "" # nothing was learnt
+expect_in_err "taken: is a folder that holds files"
+run train task stack --length 16 --steps 1 --save "$scratch/no/such" $small
+expect_code 1
+expect_out ""
+mkdir "$scratch/empty"
+run train task stack --length 16 --steps 1 --save "$scratch/empty" $small
+expect_code 0
+[ -s "$scratch/empty/config.json" ] || fail "expected a model"
 
 for mixer in kda gdn deltanet mamba2 gla linear softmax; do
     for task in palindrome mqar stack needle; do

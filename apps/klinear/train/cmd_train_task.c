@@ -4,6 +4,7 @@
 #include "../cli/machine.h"
 #include "../cli/progress.h"
 #include "../cli/verb.h"
+#include "base/folder.h"
 
 #include "klinear/kl_train.h"
 
@@ -91,11 +92,29 @@ struct window {
     int64_t n_step, n_skipped;
 };
 
+static kl_status fail_file(const char *path, kl_error *err)
+{
+    snprintf(err->text, sizeof err->text, "%s cannot be written: %s", path, strerror(errno));
+    return err->status = KL_ERR_IO;
+}
+
+/* The model is all that is left of a run: that its folder can be made is found out before, not after. */
+static kl_status check_save(const char *path, kl_error *err)
+{
+    struct kl__folder *folder;
+    kl_status status = kl__folder_open(&folder, path, NULL, err);
+    if (status == KL_OK)
+        kl__folder_abandon(folder);
+    return status;
+}
+
 static kl_status open_work(struct work *w, kl_error *err)
 {
     const struct settings *s = w->s;
     int64_t n_vocab = 0;
     kl_status status = kl_task_vocab(&n_vocab, &w->task, err);
+    if (status == KL_OK && s->save)
+        status = check_save(s->save, err);
     if (status == KL_OK)
         status = kl_pool_open(&w->pool, (int)s->threads, NULL, err);
     if (status == KL_OK)
@@ -120,10 +139,8 @@ static kl_status open_work(struct work *w, kl_error *err)
         snprintf(err->text, sizeof err->text, "no memory for %zu tokens", n);
         status = err->status = KL_ERR_MEMORY;
     }
-    if (status == KL_OK && s->csv && !(w->csv = strcmp(s->csv, "-") == 0 ? stdout : fopen(s->csv, "w"))) {
-        snprintf(err->text, sizeof err->text, "%s cannot be written: %s", s->csv, strerror(errno));
-        status = err->status = KL_ERR_IO;
-    }
+    if (status == KL_OK && s->csv && !(w->csv = strcmp(s->csv, "-") == 0 ? stdout : fopen(s->csv, "w")))
+        status = fail_file(s->csv, err);
     if (status == KL_OK)
         kl_trainer_init(w->trainer, (uint64_t)s->seed);
     return status;
@@ -210,8 +227,8 @@ static kl_status run_step(struct work *w, int64_t step, struct window *window, k
     return status;
 }
 
-/* One row of what the window held; returns its accuracy. */
-static double write_row(struct work *w, int64_t step, const struct window *window)
+/* One row of what the window held. */
+static kl_status write_row(struct work *w, int64_t step, const struct window *window, double *found, kl_error *err)
 {
     double n = window->loss.n_label ? (double)window->loss.n_label : 1;
     double loss = window->loss.sum / n, accuracy = (double)window->loss.n_right / n;
@@ -219,14 +236,16 @@ static double write_row(struct work *w, int64_t step, const struct window *windo
     if (w->csv) {
         fprintf(w->csv, "%lld,%.6f,%.6f,%.4g,%lld,%.1f\n", (long long)step, loss, accuracy,
                 window->norm / (double)window->n_step, (long long)window->n_skipped, seconds);
-        fflush(w->csv);
+        if ((fflush(w->csv) != 0 || ferror(w->csv)) && w->csv != stdout)
+            return fail_file(w->s->csv, err);
     }
     if (w->csv != stdout) {
         printf("step %6lld   loss %8.4f   accuracy %6.2f %%   %s\n", (long long)step, loss, 100 * accuracy,
                ka_duration(seconds).text);
         fflush(stdout);
     }
-    return accuracy;
+    *found = accuracy;
+    return KL_OK;
 }
 
 static kl_status train(struct work *w, kl_error *err)
@@ -249,7 +268,9 @@ static kl_status train(struct work *w, kl_error *err)
             continue;
         }
         ka_progress_end(&progress);
-        if (write_row(w, step + 1, &window) >= s->stop)
+        double accuracy = 0;
+        status = write_row(w, step + 1, &window, &accuracy, err);
+        if (status != KL_OK || accuracy >= s->stop)
             break;
         window = (struct window){0};
     }

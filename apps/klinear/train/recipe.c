@@ -193,6 +193,7 @@ bool ka_recipe_read(struct ka_recipe_file *f, const char *path, const struct ka_
     }
     int first;
     bool help = false;
+    f->r.file = path;
     return ka_read_options(&reader, f->n_line, f->line, &f->r, &first, &help) && fits(&f->r);
 }
 

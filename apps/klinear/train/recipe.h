@@ -8,6 +8,7 @@
 #include "klinear/kl_train.h"
 
 struct ka_recipe {
+    const char *file; /* that it was read from */
     const char *model, *tokenizer, *output, *valid, *type, *prompt;
     struct ka_texts data; /* "FILE" or "FILE WEIGHT" */
     int64_t length, batch, pass, steps, seed, threads, optimiser, schedule, warmup, decay, recompute;

@@ -2,12 +2,14 @@
 
 #include "../cli/machine.h"
 #include "base/error.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* ------------------------------------------------------------------------------------------------------- opening -- */
 
@@ -59,11 +61,32 @@ static kl_status open_data(struct ka_training *t, kl_error *err)
     return t->r->valid ? open_stream(&t->valid, t, &held, 1, err) : KL_OK;
 }
 
+/* What is wanted in the end is looked at in the beginning: the files of the tokenizer are copied to the models. */
+static kl_status check_tokenizer(const char *folder, kl_error *err)
+{
+    char path[KA_PATH];
+    KL_TRY(ka_path(path, folder, "tiktoken.model", err));
+    if (access(path, R_OK) == 0)
+        return KL_OK;
+    return kl__fail(err, KL_ERR_IO, "tokenizer: %s cannot be read: %s; a folder is expected", path, strerror(errno));
+}
+
+/* A file is made of nothing: its type is what is looked at first. */
+static kl_status check_type(const char *type, kl_error *err)
+{
+    kl_error found = {0};
+    if (kl_model_to_gguf("", "", &(kl_file_options){.type = type}, &found) == KL_ERR_ARGUMENT)
+        return kl__fail(err, KL_ERR_ARGUMENT, "%s", found.text);
+    return KL_OK;
+}
+
 kl_status ka_training_open(struct ka_training *t, const struct ka_recipe *r, kl_error *err)
 {
     static uint8_t all[KL_MAX_LAYERS];
     memset(all, 1, sizeof all);
     *t = (struct ka_training){.r = r, .best = INFINITY};
+    KL_TRY(check_type(r->type, err));
+    KL_TRY(check_tokenizer(r->tokenizer, err));
     KL_TRY(kl_tokenizer_open(&t->tokenizer, r->tokenizer, NULL, err));
     KL_TRY(configure(t, err));
     KL_TRY(kl_pool_open(&t->pool, (int)r->threads, NULL, err));
@@ -167,15 +190,34 @@ static double measure_ceiling(const struct ka_training *t)
     return value;
 }
 
+static kl_status write_whole(const char *path, const char *text, size_t bytes, kl_error *err)
+{
+    struct kl__out *out;
+    KL_TRY(kl__out_open(&out, path, NULL, err));
+    kl_status status = kl__out_write(out, 0, text, bytes, err);
+    if (status == KL_OK)
+        return kl__out_commit(out, bytes, err);
+    kl__out_abandon(out);
+    return status;
+}
+
+/* Not over the very file that somebody wrote, remarks and all, and started this run with. */
 static kl_status write_recipe(const struct ka_training *t, kl_error *err)
 {
-    char path[KA_PATH];
+    char path[KA_PATH], *text = NULL;
+    size_t bytes = 0;
+    struct stat there, given;
     KL_TRY(ka_path(path, t->r->output, "recipe", err));
-    FILE *out = fopen(path, "w");
-    if (!out)
-        return kl__fail(err, KL_ERR_IO, "%s cannot be written: %s", path, strerror(errno));
-    ka_recipe_print(out, t->r);
-    return fclose(out) == 0 ? KL_OK : kl__fail(err, KL_ERR_IO, "%s cannot be written: %s", path, strerror(errno));
+    if (stat(path, &there) == 0 && stat(t->r->file, &given) == 0 && there.st_dev == given.st_dev &&
+        there.st_ino == given.st_ino)
+        return KL_OK;
+    FILE *out = open_memstream(&text, &bytes);
+    if (out)
+        ka_recipe_print(out, t->r);
+    kl_status status = out && fclose(out) == 0 ? write_whole(path, text, bytes, err)
+                                               : kl__fail(err, KL_ERR_MEMORY, "no memory for a recipe");
+    free(text);
+    return status;
 }
 
 kl_status ka_training_begin(struct ka_training *t, kl_error *err)
