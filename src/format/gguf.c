@@ -122,7 +122,11 @@ static kl_status read_head(struct part *p)
         return kl__fail(p->err, KL_ERR_UNSUPPORTED, "%s: is GGUF version %u, expected 2 or 3", path_of(p).text,
                         version);
     KL_TRY(take_count(p, "the number of tensors", LEAST_TENSOR, &p->n_tensor));
-    return take_count(p, "the number of keys", LEAST_KV, &p->n_kv);
+    KL_TRY(take_count(p, "the number of keys", LEAST_KV, &p->n_kv));
+    if (p->n_tensor <= KL__GGUF_TENSORS && p->n_kv <= KL__GGUF_KEYS)
+        return KL_OK;
+    return kl__fail(p->err, KL_ERR_UNSUPPORTED, "%s: has %lld tensors, limit %d, and %lld keys, limit %d",
+                    path_of(p).text, (long long)p->n_tensor, KL__GGUF_TENSORS, (long long)p->n_kv, KL__GGUF_KEYS);
 }
 
 /* ------------------------------------------------------------------------------------------------------ metadata -- */

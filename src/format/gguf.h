@@ -16,6 +16,8 @@ enum {
     KL__GGUF_DIMS = 4,
     KL__GGUF_NAME_BYTES = 63, /* of a tensor: other readers keep names in 64 bytes, with a closing zero */
     KL__GGUF_KEY_BYTES = 65535,
+    KL__GGUF_KEYS = 1 << 16,    /* at most: limits of ours, against heads that lie */
+    KL__GGUF_TENSORS = 1 << 20, /* of a file */
 };
 
 #define KL__GGUF_MAGIC "GGUF"

@@ -1,6 +1,7 @@
 /* GGUF: what is read is what was written, and a file that breaks any rule is refused with a sentence. */
 #include "support/kt_file.h"
 
+#include "format/gguf.h"
 #include "format/store.h"
 
 #include <stdlib.h>
@@ -424,6 +425,25 @@ static void memory_that_is_not_there(void **state)
     }
 }
 
+/* Counts that the file has room for and no model has: no memory is taken for them. */
+static void too_many_keys(void **state)
+{
+    (void)state;
+    enum { N = KL__GGUF_KEYS + 1, BYTES = 24 + 14 * N };
+    unsigned char *data = kt_bytes(BYTES);
+    const uint32_t version = 3;
+    const uint64_t n = N;
+    struct kl__store *st;
+    kl_error err;
+    memset(data, 0, BYTES);
+    memcpy(data, "GGUF", 4);
+    memcpy(data + 4, &version, sizeof version);
+    memcpy(data + 16, &n, sizeof n);
+    KT_ASSERT_FAILED(kl__store_open_bytes(&st, "small.gguf", data, BYTES, NULL, &err), KL_ERR_UNSUPPORTED, &err,
+                     "small.gguf", "limit 65536");
+    kt_free_all();
+}
+
 /* Version 2 has the same layout. */
 static void version_two(void **state)
 {
@@ -448,6 +468,7 @@ int main(void)
         cmocka_unit_test(cut_at_every_byte),
         cmocka_unit_test(any_byte_changed),
         cmocka_unit_test(memory_that_is_not_there),
+        cmocka_unit_test(too_many_keys),
         cmocka_unit_test(version_two),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
