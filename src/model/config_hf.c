@@ -275,12 +275,16 @@ static kl_status read_word(const struct reader *r, const char *key, const char *
 static kl_status read_flag(const struct reader *r, const char *names, bool *found, bool *to)
 {
     char name[KL__KEY_NAME_BYTES];
+    bool value;
     *found = false;
-    for (int i = 0; kl__key_name(name, names, i) && !*found; i++) {
+    for (int i = 0; kl__key_name(name, names, i); i++) {
         const struct json_t *v = member(r, name);
-        *found = v != NULL;
-        if (v && !kl__json_bool(v, to))
-            return fail_value(r, name, v, "true or false");
+        if (!v)
+            continue;
+        if (!kl__json_bool(v, &value) || (*found && value != *to))
+            return fail_value(r, name, v, *found ? "what its other name says" : "true or false");
+        *found = true;
+        *to = value;
     }
     return KL_OK;
 }

@@ -213,12 +213,15 @@ static void variants(void **state)
     (void)state;
     need_jansson();
     const char *at = "\"num_heads\": 2";
+    kl_error err;
     kl_config c = good(with(small, at,
                             "\"num_heads\": 2, \"safe_gate\": true, \"lower_bound\": -4.5, \"allow_neg_eigval\": true, "
                             "\"num_v_heads\": 6, \"expand_v\": 1.5, \"klinear_gate_activation\": \"silu\", "
                             "\"klinear_gate_rank\": 0, \"conv_bias\": true"));
     assert_true(c.gate_bounded && c.gate_lower_bound == -4.5F && c.neg_eigval && c.n_kda_v_head == 6 && c.kda_v == 24);
     assert_true(c.gate_act == KL_ACT_SILU && c.gate_rank == 0 && c.conv_bias && c.decay_rank == 24);
+    const char *two = plus(with(small, at, "\"num_heads\": 2, \"safe_gate\": false"), "\"safe_gate\": true");
+    KT_ASSERT_FAILED(read_json(&c, two, &err), KL_ERR_FORMAT, &err, "'safe_gate'", "other name");
     c = good(plus(small, "\"safe_gate\": true, \"use_short_conv\": false, \"mla_use_nope\": false, "
                          "\"rope_theta\": 50000, \"q_lora_rank\": 24, \"klinear_mixer\": \"gdn\", "
                          "\"klinear_kv_a_norm_eps\": 1e-6, \"tie_word_embeddings\": true"));
@@ -228,7 +231,6 @@ static void variants(void **state)
         assert_int_equal(c.mixer[i], i == 2 ? KL_MIXER_MLA : KL_MIXER_GDN);
     c = good(plus(small, "\"klinear_mixer\": [\"mamba2\", \"kda\", \"mla\", \"deltanet\"]"));
     assert_true(c.mixer[0] == KL_MIXER_MAMBA2 && c.mixer[1] == KL_MIXER_KDA && c.mixer[3] == KL_MIXER_DELTANET);
-    kl_error err;
     KT_ASSERT_FAILED(read_json(&c, plus(small, "\"klinear_mixer\": \"rwkv\""), &err), KL_ERR_FORMAT, &err,
                      "klinear_mixer", "'rwkv'", "gdn");
     KT_ASSERT_FAILED(read_json(&c, plus(small, "\"klinear_mixer\": [\"kda\", \"mla\", \"mla\", \"kda\"]"), &err),
