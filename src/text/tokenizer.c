@@ -132,6 +132,24 @@ static bool begins_as_gguf(const char *path)
     return yes;
 }
 
+static bool ends_with(const char *path, const char *ending)
+{
+    size_t n = strlen(path), m = strlen(ending);
+    return n >= m && strcmp(path + n - m, ending) == 0;
+}
+
+/* A model that is named by a file of its tensors has its tokenizer beside it. */
+static kl_status open_beside(kl_tokenizer **tokenizer, const char *path, const kl_allocator *alloc, kl_error *err)
+{
+    struct stat info;
+    char room[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    int n = snprintf(room, sizeof room, "%.*stiktoken.model", slash ? (int)(slash + 1 - path) : 0, path);
+    if (n < 0 || n >= (int)sizeof room || stat(room, &info) != 0)
+        return kl__fail(err, KL_ERR_IO, "%s: no tiktoken.model lies beside it", kl__shown_path(path).text);
+    return open_tiktoken(tokenizer, room, alloc, err);
+}
+
 kl_status kl_tokenizer_open(kl_tokenizer **tokenizer, const char *path, const kl_allocator *alloc, kl_error *err)
 {
     struct stat info;
@@ -145,6 +163,8 @@ kl_status kl_tokenizer_open(kl_tokenizer **tokenizer, const char *path, const kl
     }
     if (exists && S_ISREG(info.st_mode) && begins_as_gguf(path))
         return open_gguf(tokenizer, path, alloc, err);
+    if (ends_with(path, ".safetensors") || ends_with(path, ".index.json"))
+        return open_beside(tokenizer, path, alloc, err);
     return open_tiktoken(tokenizer, path, alloc, err);
 }
 

@@ -245,6 +245,15 @@ static void faults_of_paths(void **state)
                      "0 lines");
     KT_ASSERT_FAILED(kl_tokenizer_open(&t, kt_write_file("short", "IQ== 0\n", 7), NULL, &err), KL_ERR_FORMAT, &err,
                      "/short", "1 lines");
+    KT_ASSERT_FAILED(kl_tokenizer_open(&t, kt_write_file("model.safetensors", "", 0), NULL, &err), KL_ERR_IO, &err,
+                     "model.safetensors", "no tiktoken.model");
+    kl_tokenizer_close(kt_tokenizer(words, N_WORD)); /* which leaves its file beside them */
+    static const char *const tensors[] = {"model.safetensors", "model.safetensors.index.json"};
+    for (int i = 0; i < 2; i++) {
+        KT_OK(kl_tokenizer_open(&t, kt_write_file(tensors[i], "x", 1), NULL, KT_ERR));
+        assert_text(t, 257, " the");
+        kl_tokenizer_close(t);
+    }
     char *line = memset(kt_bytes(2000), 'A', 2000);
     char *file = kt_bytes(4000);
     size_t n = (size_t)snprintf(file, 4000, "%.1600s 0\n", line);

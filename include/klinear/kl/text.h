@@ -14,7 +14,8 @@ extern "C" {
 typedef struct kl_tokenizer kl_tokenizer;
 
 /** Opens the tokenizer of a model: `path` is a tiktoken.model file (tokenizer_config.json and chat_template.jinja
- *  beside it are read too), a directory that holds one, or a GGUF file.  The files may go away afterwards.
+ *  beside it are read too), a directory that holds one, a safetensors file or index that one lies beside, or a GGUF
+ *  file.  The files may go away afterwards.
  *  Errors: KL_ERR_IO; KL_ERR_FORMAT, with line or token, what was found and what was expected; KL_ERR_UNSUPPORTED
  *  (another kind of tokenizer, a limit); KL_ERR_MEMORY.   [T: unit/tokenizer_files] */
 KL_API kl_status kl_tokenizer_open(kl_tokenizer **tokenizer, const char *path, const kl_allocator *alloc,
