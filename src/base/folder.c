@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* the strerror_r() that returns the text */
+#define _GNU_SOURCE /* realpath(), and the strerror_r() that returns the text */
 
 #include "base/folder.h"
 
@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -44,8 +45,10 @@ static bool is_empty(const char *path)
 static kl_status check_target(const char *path, kl_error *err)
 {
     struct stat s;
-    if (stat(path, &s) != 0)
+    if (lstat(path, &s) != 0)
         return KL_OK;
+    if (stat(path, &s) != 0)
+        return fail_errno(err, path, "is a link to what cannot be found");
     if (!S_ISDIR(s.st_mode))
         return kl__fail(err, KL_ERR_IO, "%s: exists and is no folder", kl__shown_path(path).text);
     return is_empty(path) ? KL_OK
@@ -72,6 +75,30 @@ static bool make_side(struct kl__folder *f)
     return false;
 }
 
+/* A link to an empty folder stands for that folder. */
+static void follow(struct kl__folder *f)
+{
+    char target[PATH_MAX];
+    struct stat s;
+    if (lstat(f->path, &s) == 0 && S_ISLNK(s.st_mode) && realpath(f->path, target))
+        memcpy(f->path, target, strlen(target) + 1);
+}
+
+/* A folder that stands there now can be replaced: that of the process, or one that a file system is mounted on, cannot.
+ * Better known before the work than behind it. */
+static kl_status try_place(struct kl__folder *f, kl_error *err)
+{
+    struct stat s;
+    if (stat(f->path, &s) != 0)
+        return KL_OK;
+    if (rename(f->side, f->path) != 0) {
+        kl_status status = fail_errno(err, f->path, "is a folder that cannot be replaced, name another one");
+        rmdir(f->side);
+        return status;
+    }
+    return make_side(f) ? KL_OK : fail_errno(err, f->path, "cannot be created");
+}
+
 kl_status kl__folder_open(struct kl__folder **folder, const char *path, const kl_allocator *alloc, kl_error *err)
 {
     size_t bytes = strlen(path);
@@ -84,9 +111,12 @@ kl_status kl__folder_open(struct kl__folder **folder, const char *path, const kl
         return kl__fail(err, KL_ERR_MEMORY, "%s: no memory to write it", kl__shown_path(path).text);
     f->alloc = alloc;
     memcpy(f->path, path, bytes);
+    follow(f);
     kl_status status = check_target(f->path, err);
     if (status == KL_OK && !make_side(f))
         status = fail_errno(err, path, "cannot be created");
+    else if (status == KL_OK)
+        status = try_place(f, err);
     if (status == KL_OK)
         *folder = f;
     else

@@ -7,7 +7,7 @@
 struct kl__folder;
 
 /** Starts a folder that will be `path` (slashes at its end do not count).  What stands there now may be nothing, or an
- *  empty folder.  Errors: KL_ERR_IO, KL_ERR_MEMORY. */
+ *  empty folder that can be replaced (of a link: the one that it leads to).  Errors: KL_ERR_IO, KL_ERR_MEMORY. */
 kl_status kl__folder_open(struct kl__folder **folder, const char *path, const kl_allocator *alloc, kl_error *err);
 /** Where a file called `name` is to be written; valid until the next call.  NULL: the path is too long. */
 const char *kl__folder_file(struct kl__folder *folder, const char *name);

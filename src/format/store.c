@@ -282,6 +282,22 @@ bool kl__store_place(const struct kl__store *store, const void *data, int *file,
     return false;
 }
 
+static bool is_file(const struct kl__store_file *f, const struct stat *info)
+{
+    return !f->borrowed && f->map.device == (uint64_t)info->st_dev && f->map.number == (uint64_t)info->st_ino;
+}
+
+kl_status kl__store_check_output(const struct kl__store *s, const char *path, kl_error *err)
+{
+    struct stat info;
+    bool there = stat(path, &info) == 0;
+    for (int i = 0; i < s->n_file && there; i++)
+        if (is_file(&s->file[i], &info))
+            return kl__fail(err, KL_ERR_ARGUMENT, "%s: is a file of the model to read, expected another one to write",
+                            kl__shown_path(path).text);
+    return KL_OK;
+}
+
 const struct kl__stored *kl__store_find(const struct kl__store *s, const char *name)
 {
     int64_t i = kl__names_find(&s->names, kl__str(name));

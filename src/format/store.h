@@ -70,6 +70,10 @@ void kl__store_forget(const struct kl__store *store, const void *data, size_t by
 /** Which file `data` points into, and at which of its bytes; false: none. */
 bool kl__store_place(const struct kl__store *store, const void *data, int *file, uint64_t *at);
 
+/** Refuses a path to write to that is one of the store's files: what is lost there does not come back.
+ *  Errors: KL_ERR_ARGUMENT. */
+kl_status kl__store_check_output(const struct kl__store *store, const char *path, kl_error *err);
+
 /** The tensor of this name, or NULL.  Constant time. */
 const struct kl__stored *kl__store_find(const struct kl__store *store, const char *name);
 /** The tensor of this name and shape.  Dimensions of 1 do not count, on either side, so that [4096][1][4] is [4096][4].

@@ -117,6 +117,8 @@ static kl_status quantize(struct work *k, const char *from)
     if (strcmp(k->store->format, "gguf") != 0)
         return kl__fail(k->err, KL_ERR_ARGUMENT, "%s: is no GGUF file; convert makes one", kl__shown_path(from).text);
     KL_TRY(kl__config_read(&k->c, k->store, from, k->err));
+    if (!k->options->dry_run)
+        KL_TRY(kl__store_check_output(k->store, k->path, k->err));
     KL_TRY(kl__writer_open(&k->writer, k->path, "gguf", k->options->alloc, k->err));
     kl_status status = write_all(k);
     if (status == KL_OK && !k->options->dry_run)

@@ -1,4 +1,6 @@
 /* A model in Hugging Face layout becomes a GGUF file.  Transforms and metadata: docs/formats.md. */
+#define _DEFAULT_SOURCE /* realpath() */
+
 #include "base/error.h"
 #include "base/memory.h"
 #include "format/format.h"
@@ -12,6 +14,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 struct work {
@@ -162,14 +165,23 @@ static kl_status put_origin(const struct work *k)
     return KL_OK;
 }
 
+/* The folder's last name, which "." and ".." do not tell. */
+static const char *name_of(const struct work *k, char whole[PATH_MAX])
+{
+    const char *slash = strrchr(k->folder, '/'), *name = slash ? slash + 1 : k->folder;
+    if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+        return *name ? name : k->folder;
+    slash = realpath(k->folder, whole) ? strrchr(whole, '/') : NULL;
+    return slash && slash[1] ? slash + 1 : name;
+}
+
 static kl_status put_meta(const struct work *k)
 {
-    const char *slash = strrchr(k->folder, '/');
+    char whole[PATH_MAX];
     struct kl__mixture m = k->mixture;
     if (k->keep)
         m.type = m.better = k->gguf[0].type;
-    KL_TRY(kl__gguf_put_config(k->writer, &k->c, slash && slash[1] ? slash + 1 : k->folder, kl__mixture_file_type(&m),
-                               k->err));
+    KL_TRY(kl__gguf_put_config(k->writer, &k->c, name_of(k, whole), kl__mixture_file_type(&m), k->err));
     KL_TRY(kl__token_meta_put(k->writer, &k->c, k->folder, k->alloc, k->err));
     return put_origin(k);
 }
@@ -255,6 +267,7 @@ static kl_status convert(struct work *k, const char *from)
     KL_TRY(kl__config_read(&k->c, k->store, from, k->err));
     KL_TRY(find_tensors(k));
     KL_TRY(plan_tensors(k));
+    KL_TRY(kl__store_check_output(k->store, k->path, k->err));
     KL_TRY(kl__writer_open(&k->writer, k->path, "gguf", k->alloc, k->err));
     kl_status status = write_all(k);
     if (status == KL_OK && !(k->options && k->options->dry_run))
@@ -270,6 +283,8 @@ static kl_status find_folder(struct work *k, const char *from)
         return kl__fail(k->err, KL_ERR_ARGUMENT, "%s: is a GGUF file already, expected a folder with safetensors",
                         kl__shown_path(from).text);
     int n = snprintf(k->folder, sizeof k->folder, "%.*s", slash ? (int)(slash - file) : 1, slash ? file : ".");
+    while (n > 1 && n < (int)sizeof k->folder && k->folder[n - 1] == '/')
+        k->folder[--n] = 0;
     return n < (int)sizeof k->folder
                ? KL_OK
                : kl__fail(k->err, KL_ERR_IO, "%s: the path is too long", kl__shown_path(from).text);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static void need_jansson(void)
 {
@@ -273,6 +274,51 @@ static void from_another_tool(void **state)
     }
 }
 
+static void assert_named(const char *path, const char *name)
+{
+    struct kl__store *s = open_store(path);
+    struct kl__str found;
+    KT_OK(kl__store_string(&found, s, "general.name", KT_ERR));
+    assert_true(kl__str_same(found, kl__str(name)));
+    kl__store_close(s);
+}
+
+/* A folder's name is the model's, however the folder was named; what is read is not written over; a folder that cannot
+ * be replaced is refused before the work, and a link leads to where it leads. */
+static void places(void **state)
+{
+    (void)state;
+    need_jansson();
+    kl_config c = smaller("tiny");
+    kl_error err;
+    write_hf(kt_path("a"), &c, PLAIN);
+    to_gguf(kt_path("a.gguf"), kt_path("a/"), NULL, NULL);
+    assert_named(kt_path("a.gguf"), "a");
+    KT_ASSERT_FAILED(kl_model_to_gguf(kt_path("a/model.safetensors"), kt_path("a"), NULL, &err), KL_ERR_ARGUMENT, &err,
+                     "is a file of the model to read");
+    kl_file_options q8 = {.type = "q8_0"};
+    KT_ASSERT_FAILED(kl_model_quantize(kt_path("a.gguf"), kt_path("a.gguf"), &q8, NULL, &err), KL_ERR_ARGUMENT, &err,
+                     "is a file of the model to read");
+    assert_int_equal(symlink("nowhere", kt_path("lost")), 0);
+    KT_ASSERT_FAILED(kl_model_to_hf(kt_path("lost"), kt_path("a.gguf"), NULL, &err), KL_ERR_IO, &err, "is a link to");
+    kt_make_directory("real");
+    assert_int_equal(symlink("real", kt_path("link")), 0);
+    to_hf(kt_path("link"), kt_path("a.gguf"), NULL, 0, NULL);
+    assert_same_tensors(kt_path("a"), kt_path("real"));
+    char back[4096], gguf[4096], here[4096];
+    snprintf(gguf, sizeof gguf, "%s", kt_path("a.gguf"));
+    assert_non_null(getcwd(back, sizeof back));
+    assert_int_equal(chdir(kt_path("a")), 0);
+    to_gguf(gguf, ".", NULL, NULL);
+    assert_named(gguf, "a");
+    snprintf(here, sizeof here, "%s", kt_make_directory("here"));
+    assert_int_equal(chdir(here), 0);
+    KT_ASSERT_FAILED(kl_model_to_hf(".", gguf, NULL, &err), KL_ERR_IO, &err, "cannot be replaced");
+    assert_int_equal(chdir(back), 0);
+    assert_int_equal(kt_count_files(here), 0);
+    kt_remove_files();
+}
+
 /* Every number and every list of a configuration goes through its own text. */
 static void configurations_as_text(void **state)
 {
@@ -466,6 +512,7 @@ int main(void)
         cmocka_unit_test(there_and_back),
         cmocka_unit_test(every_transform),
         cmocka_unit_test(from_another_tool),
+        cmocka_unit_test(places),
         cmocka_unit_test(configurations_as_text),
         cmocka_unit_test(refusals),
         cmocka_unit_test(dry_runs),

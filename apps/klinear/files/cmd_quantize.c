@@ -7,7 +7,6 @@
 #include <ctype.h>
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 
 struct settings {
     struct ka_filework_choice work;
@@ -132,13 +131,6 @@ static void print_text(const struct report *r)
     print_group(&r->all);
 }
 
-/* What is lost by writing smaller numbers over larger ones does not come back. */
-static bool is_one_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 static kl_status quantize(const struct settings *s, const char *from, const char *to, struct report *r, kl_error *err)
 {
     kl_status status = ka_filework_begin(&r->work, &s->work, "Quantising", err);
@@ -158,10 +150,6 @@ static enum ka_exit run(const void *settings, int n_word, char **words)
     if (n_word < 2 || !s->work.type) {
         ka_complain(&ka_verb_quantize, n_word < 2 ? "expected two files, the one to read and the one to write"
                                                   : "into what? Name a type with --type");
-        return KA_USAGE;
-    }
-    if (!s->dry_run && is_one_file(words[0], words[1])) {
-        ka_complain(&ka_verb_quantize, "%s is the file to read, expected another one to write", words[1]);
         return KA_USAGE;
     }
     kl_status status = quantize(s, words[0], words[1], &r, &err);
