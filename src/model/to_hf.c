@@ -114,13 +114,12 @@ static struct kl__gather gather_of(const struct work *k, const struct kl__hf_ten
 
 /* --------------------------------------------------------------------------------------------------------- types -- */
 
-/* True when bf16 holds every number of the tensor. */
-static bool fits_bf16(const struct kl__stored *t)
+/* True when bf16 holds elements first .. first + n - 1 of the tensor, which is f32 (what is smaller counts as held). */
+static bool fits_bf16(const struct kl__stored *t, int64_t first, int64_t n)
 {
     float x[256];
-    int64_t n = kl__stored_elements(t);
-    for (int64_t i = 0; i < n; i += 256) {
-        int64_t now = n - i < 256 ? n - i : 256;
+    for (int64_t i = first; t->type == KL__TYPE_F32 && i < first + n; i += 256) {
+        int64_t now = first + n - i < 256 ? first + n - i : 256;
         kl__decode(KL__TYPE_F32, x, (const char *)t->data + (size_t)i * sizeof *x, now);
         for (int64_t j = 0; j < now; j++)
             if (kl__bits_of_f32(x[j]) & 0xffff)
@@ -129,19 +128,28 @@ static bool fits_bf16(const struct kl__stored *t)
     return true;
 }
 
-/* Of a file that does not say what it was made from: what other tools keep in f32 is bf16 again where that loses
- * nothing. */
-static void guess_types(const struct work *k)
+static bool all_fits_bf16(const struct kl__gather *g)
 {
+    if (g->kind == KL__GATHER_SLICE)
+        return fits_bf16(g->a, g->index * g->n_each, g->n_each);
+    return fits_bf16(g->a, 0, kl__stored_elements(g->a)) && (!g->b || fits_bf16(g->b, 0, kl__stored_elements(g->b)));
+}
+
+/* Of a file that does not say what it was made from: what other tools keep in f32 is bf16 again where that loses
+ * nothing, and f32 where it would.  Matrices get the type that was asked for, if one was. */
+static void guess_types(struct work *k)
+{
+    bool asked = k->options && k->options->type;
     for (int64_t i = 0; i < k->n_hf; i++) {
         struct kl__hf_tensor *t = &k->hf[i];
-        const struct kl__stored *s = gather_of(k, t).a;
+        struct kl__gather g = gather_of(k, t);
         enum kl__form form = kl__param_info(t->param)->form;
         bool matrix = form == KL__FORM_MATRIX || form == KL__FORM_EXPERTS || form == KL__FORM_KV_B;
-        if (t->type != KL__TYPE_F32 && !matrix && s->type == KL__TYPE_F32 &&
-            !(t->type == KL__TYPE_BF16 && fits_bf16(s)))
+        bool f32 = g.a->type == KL__TYPE_F32 || (g.b && g.b->type == KL__TYPE_F32);
+        if (t->type != KL__TYPE_F32 && !(matrix && asked) && f32 && !(t->type == KL__TYPE_BF16 && all_fits_bf16(&g)))
             t->type = KL__TYPE_F32;
     }
+    k->type = k->hf[0].type; /* of the embedding: what config.json says */
 }
 
 static kl_status find_type(struct work *k)

@@ -242,7 +242,11 @@ static void from_another_tool(void **state)
         KT_OK(kl_model_init(kt_path("m.gguf"), &c, 3, &f32, KT_ERR));
         to_hf(kt_path("a"), kt_path("m.gguf"), NULL, 0, NULL);
         struct kl__store *s = open_store(kt_path("a"));
-        assert_int_equal(kl__store_find(s, "model.embed_tokens.weight")->type, KL__TYPE_BF16);
+        const struct kl__stored *embed = kl__store_find(s, "model.embed_tokens.weight");
+        struct kl__store *source = open_store(kt_path("m.gguf"));
+        assert_int_equal(embed->type, KL__TYPE_F32); /* bf16 could not hold it */
+        assert_memory_equal(embed->data, kl__store_find(source, "token_embd.weight")->data, embed->bytes);
+        kl__store_close(source);
         assert_int_equal(kl__store_find(s, "model.norm.weight")->type, KL__TYPE_F32);
         KT_OK(kl__config_read(&back, s, "a", KT_ERR));
         if (i == 1) { /* without recurrent layers there is no linear_attn_config */
@@ -270,6 +274,16 @@ static void from_another_tool(void **state)
         assert_int_equal(kl_tokenizer_special(q, "<|tool_call_end|>"), 600 - 256 + 15);
         kl_tokenizer_close(p);
         kl_tokenizer_close(q);
+        kl_file_options bf16 = {.type = "bf16"}, f16 = {.type = "f16"};
+        KT_OK(kl_model_init(kt_path("m.gguf"), &c, 3, &bf16, KT_ERR));
+        to_hf(kt_path("c"), kt_path("m.gguf"), NULL, 0, NULL);
+        KT_OK(kl_model_init(kt_path("m.gguf"), &c, 3, &f32, KT_ERR));
+        to_hf(kt_path("d"), kt_path("m.gguf"), f16.type, 0, NULL);
+        x = open_store(kt_path("c")), y = open_store(kt_path("d"));
+        assert_int_equal(kl__store_find(x, "model.embed_tokens.weight")->type, KL__TYPE_BF16);
+        assert_int_equal(kl__store_find(y, "model.embed_tokens.weight")->type, KL__TYPE_F16);
+        kl__store_close(x);
+        kl__store_close(y);
         kt_remove_files();
     }
 }
