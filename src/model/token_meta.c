@@ -9,6 +9,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 /* --------------------------------------------------------------------------------------------------- to metadata -- */
@@ -87,6 +88,69 @@ static kl_status put_ids(struct kl__writer *w, const kl_tokenizer *t, const kl_c
     return put_id(w, "tokenizer.ggml.padding_token_id", t, "[PAD]", c->pad, err);
 }
 
+/* The rank of the token that the first two of these parts make, if it comes before token `id`; else `id`. */
+static int32_t rank_before(const struct kl__vocab *v, int32_t id, const unsigned char *p, const uint16_t *part)
+{
+    int32_t rank = kl__vocab_find(v, p + part[0], (size_t)part[2] - part[0]);
+    return rank >= 0 && rank < id ? rank : id;
+}
+
+/* Joining by rank makes token `id` out of two others in the end: the bytes of the first.  0: out of more. */
+static size_t first_half(const struct kl__vocab *v, int32_t id)
+{
+    struct kl__str text = kl__vocab_text(v, id);
+    const unsigned char *p = (const unsigned char *)text.at;
+    uint16_t part[KL__TOKEN_BYTES + 1]; /* [n + 1] where each begins, and the end */
+    int32_t rank[KL__TOKEN_BYTES];      /* [n - 1] of a part and the next one together */
+    size_t n = text.bytes;
+    for (size_t i = 0; i <= n; i++)
+        part[i] = (uint16_t)i;
+    for (size_t i = 0; i + 1 < n; i++)
+        rank[i] = rank_before(v, id, p, &part[i]);
+    for (;; n--) {
+        size_t best = 0;
+        for (size_t i = 1; i + 1 < n; i++)
+            best = rank[i] < rank[best] ? i : best;
+        if (rank[best] == id)
+            return n == 2 ? part[1] : 0;
+        memmove(&part[best + 1], &part[best + 2], (n - best - 1) * sizeof *part);
+        memmove(&rank[best], &rank[best + 1], (n - best - 2) * sizeof *rank);
+        if (best + 2 < n)
+            rank[best] = rank_before(v, id, p, &part[best]);
+        if (best)
+            rank[best - 1] = rank_before(v, id, p, &part[best - 1]);
+    }
+}
+
+/* "LEFT RIGHT" for every token of several bytes, in the order of ranks.  This library does without; other programs read
+ * single bytes where they find no such list. */
+static kl_status put_merges(struct kl__writer *w, const struct kl__vocab *v, const kl_allocator *alloc, kl_error *err)
+{
+    size_t bytes = 0;
+    uint64_t n = 0;
+    for (int32_t id = 0; id < v->n_token; id++)
+        bytes += 2 * kl__vocab_text(v, id).bytes + 1;
+    struct kl__str *pair = kl__alloc(alloc, (size_t)v->n_token * sizeof *pair);
+    char *room = kl__alloc(alloc, bytes), *to = room;
+    kl_status status = pair && room ? KL_OK : kl__fail(err, KL_ERR_MEMORY, "no memory for %zu bytes of merges", bytes);
+    for (int32_t id = 0; id < v->n_token && status == KL_OK; id++) {
+        struct kl__str text = kl__vocab_text(v, id);
+        size_t left = v->kind[id] == KL__TOKEN_ORDINARY && text.bytes > 1 ? first_half(v, id) : 0;
+        if (left == 0)
+            continue;
+        char *from = to;
+        to += kl__spell(to, text.at, left);
+        *to++ = ' ';
+        to += kl__spell(to, text.at + left, text.bytes - left);
+        pair[n++] = (struct kl__str){from, (size_t)(to - from)};
+    }
+    if (status == KL_OK && n)
+        status = put(w, kl__meta_strings("tokenizer.ggml.merges", pair, n), err);
+    kl__release(alloc, room);
+    kl__release(alloc, pair);
+    return status;
+}
+
 static kl_status put_tokens(struct kl__writer *w, const kl_tokenizer *t, const kl_config *c, struct list *l,
                             kl_error *err)
 {
@@ -96,6 +160,7 @@ static kl_status put_tokens(struct kl__writer *w, const kl_tokenizer *t, const k
     KL_TRY(put(w, kl__meta_string("tokenizer.ggml.pre", kl__str("kimi-k2")), err));
     KL_TRY(put(w, kl__meta_strings("tokenizer.ggml.tokens", l->text, (uint64_t)l->n), err));
     KL_TRY(put(w, kl__meta_numbers("tokenizer.ggml.token_type", KL__META_I32, l->type, (uint64_t)l->n), err));
+    KL_TRY(put_merges(w, &t->vocab, l->alloc, err));
     KL_TRY(put_ids(w, t, c, err));
     KL_TRY(put(w, kl__meta_bool("tokenizer.ggml.add_bos_token", false), err));
     if (template.data)

@@ -230,6 +230,23 @@ static void every_transform(void **state)
     kt_remove_files();
 }
 
+/* Each word of a made vocabulary is what its pair joins. */
+static void assert_merges_make_tokens(const struct kl__store *s)
+{
+    const struct kl__meta *merges, *tokens;
+    KT_OK(kl__store_array(&merges, s, "tokenizer.ggml.merges", KL__META_STRING, KT_ERR));
+    KT_OK(kl__store_array(&tokens, s, "tokenizer.ggml.tokens", KL__META_STRING, KT_ERR));
+    for (uint64_t i = 0; i < merges->n_item; i++) {
+        struct kl__str pair = merges->text[i], whole = tokens->text[256 + i];
+        const char *gap = memchr(pair.at, ' ', pair.bytes);
+        assert_non_null(gap);
+        size_t left = (size_t)(gap - pair.at);
+        assert_int_equal(pair.bytes, whole.bytes + 1);
+        assert_memory_equal(whole.at, pair.at, left);
+        assert_memory_equal(whole.at + left, gap + 1, whole.bytes - left);
+    }
+}
+
 /* A file that does not say where it comes from: bf16, and f32 where that would lose something. */
 static void from_another_tool(void **state)
 {
@@ -258,6 +275,11 @@ static void from_another_tool(void **state)
         to_hf(kt_path("b"), kt_path("m.gguf"), "f32", 0, NULL);
         to_gguf(kt_path("n.gguf"), kt_path("b"), NULL, NULL);
         struct kl__store *x = open_store(kt_path("m.gguf")), *y = open_store(kt_path("n.gguf"));
+        const struct kl__meta *merges; /* "te" is the first word of a made vocabulary */
+        KT_OK(kl__store_array(&merges, y, "tokenizer.ggml.merges", KL__META_STRING, KT_ERR));
+        assert_int_equal(merges->n_item, 600 - 256 - 256);
+        assert_true(kl__str_same(merges->text[0], kl__str("t e")));
+        assert_merges_make_tokens(y);
         const struct kl__stored *t = kl__store_find(x, "blk.3.attn_k_b.weight"),
                                 *u = kl__store_find(y, "blk.3.attn_k_b.weight");
         assert_memory_equal(t->data, u->data, t->bytes);
