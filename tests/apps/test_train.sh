@@ -9,6 +9,10 @@ expect_refused "klinear train: by which recipe? Name a file"
 run train recipe --set lr=fast
 expect_code 2
 expect_in_err '--lr is "fast"'
+for key in momentum beta1 beta2 eps; do
+    run train recipe --set $key=0
+    expect_refused "klinear train: $key is 0, expected more than 0"
+done
 run train recipe --set batch=100
 expect_refused "klinear train: batch is no multiple of pass"
 run train recipe --set "steps 5"
@@ -79,7 +83,8 @@ done
 # Without a break.
 run train recipe --set output=whole
 expect_code 0
-expect_in_err "wrote whole/model-8, whole/model-8-q4_0.gguf and whole/loss.svg"
+expect_in_err "wrote whole/loss.svg"
+expect_in_err "wrote whole/model-8 and whole/model-8-q4_0.gguf"
 [ "$(wc -l <whole/log.csv)" = 9 ] || fail "expected a heading and 8 rows"
 files=$(cd whole && ls ./*.training | tr -d '\n')
 [ "$files" = ./best.training./step-000000006.training./step-000000008.training ] ||

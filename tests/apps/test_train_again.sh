@@ -37,6 +37,61 @@ expect_code 1
 expect_in_err "other/step-000000008.training: is the training of a model with another configuration"
 expect_in_err "none of its checkpoints can be read"
 
+# Other rows or another order of the data; fewer steps than there are.  What the run has stays as it is.
+cp -r whole same
+for change in seed=7 "length=64"; do
+    run train recipe --set output=same --set $change --set steps=10
+    expect_code 1
+    expect_in_err "same/step-000000008.training: is of a run with seed 1 and length 32, the recipe has"
+done
+run train recipe --set output=same --set steps=4
+expect_code 1
+expect_in_err "same has done 8 steps already, and the recipe has steps = 4"
+diff -r whole same >diff || fail "expected the run as it was: $(cat diff)"
+
+# A log with other columns is not emptied; one without anything is a new one.
+sed 's/,seconds$/,seconds,colour/' whole/log.csv >same/log.csv
+cp same/log.csv coloured
+run train recipe --set output=same
+expect_code 1
+expect_in_err "same/log.csv has other columns"
+cmp -s same/log.csv coloured || fail "expected the log as it was"
+: >same/log.csv
+run train recipe --set output=same --set steps=10
+expect_code 0
+
+# Samples of steps that come again are removed.
+samples="--set output=samples --set sample-every=1 --set save-every=2"
+run train recipe $samples --stop 3
+expect_code 0
+run train recipe $samples
+expect_code 0
+found=$(sed -n 's/^--- after step //p' samples/samples.txt | tr '\n' ' ')
+[ "$found" = "1 2 3 4 5 6 7 8 " ] || fail "expected a sample of each step, found those of $found"
+
+# The best of a run is a model too: here that of the last step.
+run train recipe --set output=whole --best
+expect_code 0
+expect_in_err "wrote whole/best-8 and whole/best-8-q4_0.gguf"
+cmp -s whole/best-8/model.safetensors whole/model-8/model.safetensors || fail "expected the best to be the last"
+run train recipe --set output=none --best
+expect_code 1
+expect_in_err "none/best.training"
+
+# A run whose gradients stay without numbers ends, and leaves what was good: the best, and the checkpoints before.
+run train recipe --set output=lost --set save-every=1 --set valid-every=1 --stop 2
+expect_code 0
+run train recipe --set output=lost --set save-every=1 --set valid-every=1 --set steps=60 \
+    --set lr=10 --set weight-decay=10
+expect_code 1
+expect_in_err "the gradients of the last 16 steps, to step "
+lost=$(sed -n 's/.*the last 16 steps, to step \([0-9]*\),.*/\1/p' "$err")
+[ -e "lost/step-$(printf %09d $((lost - 16))).training" ] || fail "expected the checkpoint before the first of them"
+[ -e "lost/step-$(printf %09d $((lost - 15))).training" ] && fail "expected no checkpoint after it"
+run train recipe --set output=lost --best
+expect_code 0
+expect_in_err "wrote lost/best-"
+
 # A run that goes on takes no more memory than one that begins: nothing of the checkpoint stays beside what is read.
 sed 's/"hidden_size": 64/"hidden_size": 256/; s/"num_experts": 4/"num_experts": 16/
     s/"moe_intermediate_size": 32/"moe_intermediate_size": 512/' mini.json >wide.json

@@ -4,7 +4,7 @@
 
 struct settings {
     struct ka_texts set;
-    bool dry_run, print;
+    bool dry_run, print, best;
     int64_t stop;
 };
 
@@ -15,7 +15,11 @@ static kl_status train(const struct settings *s, const struct ka_recipe *r, kl_e
     kl_status status = ka_training_open(&t, r, err);
     if (status == KL_OK && s->dry_run)
         status = ka_training_foretell(&t, err);
-    else if (status == KL_OK) {
+    else if (status == KL_OK && s->best) {
+        status = ka_training_begin_best(&t, err);
+        if (status == KL_OK)
+            status = ka_training_finish_best(&t, err);
+    } else if (status == KL_OK) {
         status = ka_training_begin(&t, err);
         if (status == KL_OK)
             status = ka_training_run(&t, s->stop, &done, err);
@@ -58,6 +62,10 @@ static const struct ka_option options[] = {
      .kind = KA_FLAG,
      .field = offsetof(struct settings, dry_run),
      .help = "check everything, print what it would take, and stop"},
+    {.name = "best",
+     .kind = KA_FLAG,
+     .field = offsetof(struct settings, best),
+     .help = "write the model that had the lowest held-back loss so far,\nand stop"},
     {.name = "stop",
      .value = "N",
      .kind = KA_NUMBER,
@@ -76,9 +84,10 @@ const struct ka_verb ka_verb_train = {
     .usage = "RECIPE [--set KEY=VALUE]... [options]",
     .text = "A recipe is a file with lines KEY = VALUE; klinear train RECIPE --print shows all keys, with what\n"
             "they mean.  The output folder gets log.csv (a row for each step), events for TensorBoard,\n"
-            "checkpoints, and in the end the model, in Hugging Face layout and as GGUF, and loss.svg.  The same\n"
-            "command goes on after the last checkpoint, to the bit, however it ended.  Ctrl-C writes a\n"
-            "checkpoint first.",
+            "checkpoints, the recipe in full (unless it is that very file), and in the end the model, in Hugging\n"
+            "Face layout and as GGUF, and loss.svg.  The same command goes on after the last checkpoint, to the\n"
+            "bit, however it ended.  Ctrl-C writes a checkpoint first.  A run ends when its gradients stay\n"
+            "infinite or no numbers.",
     .options = options,
     .defaults = &defaults,
     .settings_bytes = sizeof defaults,

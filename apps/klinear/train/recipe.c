@@ -171,13 +171,28 @@ static bool complain_if(bool wrong, const char *sentence)
     return wrong;
 }
 
+/* A step takes 0 for "the default": nothing is to be trained with another number than the recipe has. */
+static bool has_rates(const struct ka_recipe *r)
+{
+    const struct {
+        const char *name;
+        double value;
+    } rate[] = {{"momentum", r->momentum}, {"beta1", r->beta1}, {"beta2", r->beta2}, {"eps", r->eps}};
+    for (size_t i = 0; i < sizeof rate / sizeof *rate; i++)
+        if (!((float)rate[i].value > 0)) {
+            ka_complain(&reader, "%s is %g, expected more than 0", rate[i].name, rate[i].value);
+            return false;
+        }
+    return true;
+}
+
 static bool fits(const struct ka_recipe *r)
 {
-    return !(complain_if(!r->data.n, "data is missing: which shards?") ||
-             complain_if(!r->tokenizer, "tokenizer is missing: which folder?") ||
-             complain_if(!r->output, "output is missing: which folder?") ||
-             complain_if(r->pass % r->length, "pass is no multiple of length") ||
-             complain_if(r->batch % r->pass, "batch is no multiple of pass"));
+    return has_rates(r) && !(complain_if(!r->data.n, "data is missing: which shards?") ||
+                             complain_if(!r->tokenizer, "tokenizer is missing: which folder?") ||
+                             complain_if(!r->output, "output is missing: which folder?") ||
+                             complain_if(r->pass % r->length, "pass is no multiple of length") ||
+                             complain_if(r->batch % r->pass, "batch is no multiple of pass"));
 }
 
 bool ka_recipe_read(struct ka_recipe_file *f, const char *path, const struct ka_texts *set)

@@ -61,13 +61,16 @@ static size_t print_row(char line[LINE], const struct ka_row *r)
 /* ----------------------------------------------------------------------------------------------------- the files -- */
 
 /* Copies heading and rows up to `step`. */
-static kl_status keep_rows(struct kl__out *out, FILE *old, int64_t step, uint64_t *end, kl_error *err)
+static kl_status keep_rows(struct kl__out *out, FILE *old, const char *path, int64_t step, uint64_t *end, kl_error *err)
 {
     struct ka_row row;
     char line[LINE];
+    bool more = old && ka_read_heading(old);
+    if (old && !more && ftell(old) > 0)
+        return kl__fail(err, KL_ERR_FORMAT, "%s has other columns than those of this version; move it away", path);
     KL_TRY(kl__out_write(out, 0, heading, sizeof heading - 1, err));
     *end = sizeof heading - 1;
-    for (bool more = old && ka_read_heading(old); more && ka_read_row(old, &row) && row.step <= step;) {
+    while (more && ka_read_row(old, &row) && row.step <= step) {
         size_t n = print_row(line, &row);
         KL_TRY(kl__out_write(out, *end, line, n, err));
         *end += n;
@@ -80,9 +83,11 @@ static kl_status cut(const char *path, int64_t step, kl_error *err)
     struct kl__out *out;
     uint64_t end = 0;
     FILE *old = fopen(path, "r");
+    if (!old && errno != ENOENT)
+        return kl__fail(err, KL_ERR_IO, "%s cannot be read: %s", path, strerror(errno));
     kl_status status = kl__out_open(&out, path, NULL, err);
     if (status == KL_OK) {
-        status = keep_rows(out, old, step, &end, err);
+        status = keep_rows(out, old, path, step, &end, err);
         if (status == KL_OK)
             status = kl__out_commit(out, end, err);
         else

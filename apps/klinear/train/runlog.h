@@ -23,7 +23,8 @@ struct ka_runlog {
 };
 
 /** Opens log.csv in a folder to go on after `step`: later rows, and what a dying process left of one, are removed.
- *  Events go into a new file.  Errors: KL_ERR_IO, KL_ERR_MEMORY. */
+ *  Events go into a new file.  Errors: KL_ERR_IO, KL_ERR_FORMAT (a log with other columns, which is left as it is),
+ *  KL_ERR_MEMORY. */
 kl_status ka_runlog_open(struct ka_runlog *log, const char *folder, int64_t step, kl_error *err);
 void ka_runlog_close(struct ka_runlog *log);
 /** Errors: KL_ERR_IO. */

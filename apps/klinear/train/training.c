@@ -118,36 +118,88 @@ void ka_training_close(struct ka_training *t)
 
 /* --------------------------------------------------------------------------------------------------- checkpoints -- */
 
-/* What a checkpoint holds besides the trainer's own. */
+/* What a checkpoint holds besides the trainer's own; older ones end before `seed`. */
 struct place {
     kl_data_place data;
     int64_t step;
     double best, seconds;
+    int64_t seed, length;
 };
+
+static kl_status save_as(const struct ka_training *t, const char *path, kl_error *err)
+{
+    const struct place place = {.data = kl_data_place_of(t->data),
+                                .step = t->step,
+                                .best = t->best,
+                                .seconds = t->seconds + ka_seconds() - t->started,
+                                .seed = t->r->seed,
+                                .length = t->r->length};
+    return kl_trainer_save(t->trainer, path, &place, sizeof place, err);
+}
 
 kl_status ka_training_save(struct ka_training *t, kl_error *err)
 {
     char path[KA_PATH];
-    struct place place = {kl_data_place_of(t->data), t->step, t->best, t->seconds + ka_seconds() - t->started};
     KL_TRY(ka_checkpoint_path(path, t->r->output, t->step, err));
-    KL_TRY(kl_trainer_save(t->trainer, path, &place, sizeof place, err));
+    KL_TRY(save_as(t, path, err));
     ka_forget_checkpoints(t->r->output, t->r->keep);
     return KL_OK;
 }
 
-static kl_status load(struct ka_training *t, int64_t step, kl_error *err)
+kl_status ka_training_save_best(struct ka_training *t, kl_error *err)
 {
     char path[KA_PATH];
+    KL_TRY(ka_best_path(path, t->r->output, err));
+    return save_as(t, path, err);
+}
+
+/* A place means something in the order of data that it was found in. */
+static kl_status check_order(const struct ka_training *t, const char *path, const struct place *p, kl_error *err)
+{
+    const struct ka_recipe *r = t->r;
+    if (p->seed == r->seed && p->length == r->length)
+        return KL_OK;
+    return kl__fail(err, KL_ERR_ARGUMENT,
+                    "%s: is of a run with seed %lld and length %lld, the recipe has %lld and %lld", path,
+                    (long long)p->seed, (long long)p->length, (long long)r->seed, (long long)r->length);
+}
+
+static kl_status load(struct ka_training *t, const char *path, kl_error *err)
+{
     struct place place;
     size_t n = 0;
-    KL_TRY(ka_checkpoint_path(path, t->r->output, step, err));
     KL_TRY(kl_trainer_load(t->trainer, path, &place, sizeof place, &n, err));
-    if (n != sizeof place || place.step != step)
+    if (n != sizeof place && n != offsetof(struct place, seed))
         return kl__fail(err, KL_ERR_FORMAT, "%s: was not written by klinear train", path);
+    if (n == sizeof place)
+        KL_TRY(check_order(t, path, &place, err));
     KL_TRY(kl_data_go(t->data, &place.data, err));
-    t->step = step;
+    t->step = place.step;
     t->best = place.best;
     t->seconds = place.seconds;
+    return KL_OK;
+}
+
+kl_status ka_training_begin_best(struct ka_training *t, kl_error *err)
+{
+    char path[KA_PATH];
+    kl_trainer_options small = t->options; /* it will not train */
+    small.max_tokens = small.max_seqs = 1;
+    KL_TRY(ka_best_path(path, t->r->output, err));
+    KL_TRY(kl_trainer_open(&t->trainer, &small, err));
+    return load(t, path, err);
+}
+
+static kl_status load_step(struct ka_training *t, int64_t step, kl_error *err)
+{
+    char path[KA_PATH];
+    KL_TRY(ka_checkpoint_path(path, t->r->output, step, err));
+    KL_TRY(load(t, path, err));
+    if (t->step != step)
+        return kl__fail(err, KL_ERR_FORMAT, "%s: is of step %lld", path, (long long)t->step);
+    if (step > t->r->steps)
+        return kl__fail(err, KL_ERR_ARGUMENT, "%s has done %lld steps already, and the recipe has steps = %lld",
+                        t->r->output, (long long)step, (long long)t->r->steps);
     return KL_OK;
 }
 
@@ -156,7 +208,7 @@ static kl_status resume(struct ka_training *t, kl_error *err)
 {
     bool damaged = false;
     for (int64_t step = INT64_MAX; (step = ka_last_checkpoint(t->r->output, step)) >= 0;) {
-        kl_status status = load(t, step, err);
+        kl_status status = load_step(t, step, err);
         if (status == KL_OK) {
             fprintf(stderr, "going on after step %lld\n", (long long)step);
             return KL_OK;
@@ -234,6 +286,7 @@ kl_status ka_training_begin(struct ka_training *t, kl_error *err)
     KL_TRY(resume(t, err));
     KL_TRY(write_recipe(t, err));
     KL_TRY(ka_runlog_open(&t->log, t->r->output, t->step, err));
+    KL_TRY(ka_training_cut_samples(t, err));
     t->ceiling = measure_ceiling(t);
     t->first = t->step;
     t->started = ka_seconds();

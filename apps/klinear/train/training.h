@@ -27,6 +27,7 @@ struct ka_training {
     double seconds; /* of earlier processes */
     double started; /* of this one */
     int64_t first;  /* step that this process began with */
+    int64_t n_lost; /* last steps in a row whose gradients were not finite */
 };
 
 /** Opens everything but the trainer and the log. */
@@ -43,10 +44,17 @@ kl_status ka_training_run(struct ka_training *t, int64_t stop, bool *done, kl_er
 /** Writes the model in Hugging Face layout and as GGUF, and draws the loss. */
 kl_status ka_training_finish(struct ka_training *t, kl_error *err);
 
+/** Instead of these three: opens the trainer with what had the best loss, and writes that model. */
+kl_status ka_training_begin_best(struct ka_training *t, kl_error *err);
+kl_status ka_training_finish_best(struct ka_training *t, kl_error *err);
+
 /** Adds text that the model writes to samples.txt. */
 kl_status ka_training_sample(struct ka_training *t, kl_error *err);
-/** Writes a checkpoint under the number of the step. */
+/** Removes what later steps than the present one have added: they come again. */
+kl_status ka_training_cut_samples(const struct ka_training *t, kl_error *err);
+/** Writes a checkpoint under the number of the step, or as the best. */
 kl_status ka_training_save(struct ka_training *t, kl_error *err);
+kl_status ka_training_save_best(struct ka_training *t, kl_error *err);
 /** Loss of the held-back data, nats a token, and bits a byte. */
 kl_status ka_training_judge(struct ka_training *t, double *loss, double *bits, kl_error *err);
 

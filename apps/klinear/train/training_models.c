@@ -106,6 +106,27 @@ kl_status ka_training_sample(struct ka_training *t, kl_error *err)
     return status;
 }
 
+kl_status ka_training_cut_samples(const struct ka_training *t, kl_error *err)
+{
+    char path[KA_PATH], line[256];
+    long long step;
+    long at = 0;
+    bool later = false;
+    KL_TRY(ka_path(path, t->r->output, "samples.txt", err));
+    FILE *in = fopen(path, "r");
+    if (!in && errno == ENOENT)
+        return KL_OK;
+    for (bool begins = true; in && !later && (at = ftell(in)) >= 0 && fgets(line, sizeof line, in);
+         begins = strchr(line, '\n') != NULL)
+        later = begins && sscanf(line, "--- after step %lld", &step) == 1 && step > t->step;
+    bool fine = in && !ferror(in) && (!later || truncate(path, at) == 0);
+    if (!fine)
+        kl__fail(err, KL_ERR_IO, "%s cannot be cut: %s", path, strerror(errno));
+    if (in)
+        fclose(in);
+    return fine ? KL_OK : KL_ERR_IO;
+}
+
 /* ------------------------------------------------------------------------------------------------------- the end -- */
 
 /* The model as it is now, complete before it takes the place of one that an earlier run of as many steps left there. */
@@ -122,21 +143,34 @@ static kl_status put_model(const struct ka_training *t, const char *folder, kl_e
     return KL_OK;
 }
 
-kl_status ka_training_finish(struct ka_training *t, kl_error *err)
+/* WHAT-STEP and WHAT-STEP-TYPE.gguf.  The trainer is closed. */
+static kl_status write_model(struct ka_training *t, const char *what, kl_error *err)
 {
-    char log[KA_PATH], svg[KA_PATH], folder[KA_PATH], gguf[KA_PATH], name[64];
-    const char *const logs[] = {log}, *const names[] = {t->r->output};
-    KL_TRY(ka_path(log, t->r->output, "log.csv", err));
-    KL_TRY(ka_path(svg, t->r->output, "loss.svg", err));
-    KL_TRY(ka_loss_plot(svg, logs, names, 1, err));
-    snprintf(name, sizeof name, "model-%lld", (long long)t->step);
+    char folder[KA_PATH], gguf[KA_PATH], name[64];
+    snprintf(name, sizeof name, "%s-%lld", what, (long long)t->step);
     KL_TRY(ka_path(folder, t->r->output, name, err));
-    snprintf(name, sizeof name, "model-%lld-%.16s.gguf", (long long)t->step, t->r->type);
+    snprintf(name, sizeof name, "%s-%lld-%.16s.gguf", what, (long long)t->step, t->r->type);
     KL_TRY(ka_path(gguf, t->r->output, name, err));
     KL_TRY(put_model(t, folder, err));
     kl_trainer_close(t->trainer); /* converting takes memory of its own: the peak is that of the steps */
     t->trainer = NULL;
     KL_TRY(kl_model_to_gguf(gguf, folder, &(kl_file_options){.type = t->r->type, .pool = t->pool}, err));
-    fprintf(stderr, "wrote %s, %s and %s\n", folder, gguf, svg);
+    fprintf(stderr, "wrote %s and %s\n", folder, gguf);
     return KL_OK;
+}
+
+kl_status ka_training_finish(struct ka_training *t, kl_error *err)
+{
+    char log[KA_PATH], svg[KA_PATH];
+    const char *const logs[] = {log}, *const names[] = {t->r->output};
+    KL_TRY(ka_path(log, t->r->output, "log.csv", err));
+    KL_TRY(ka_path(svg, t->r->output, "loss.svg", err));
+    KL_TRY(ka_loss_plot(svg, logs, names, 1, err));
+    fprintf(stderr, "wrote %s\n", svg);
+    return write_model(t, "model", err);
+}
+
+kl_status ka_training_finish_best(struct ka_training *t, kl_error *err)
+{
+    return write_model(t, "best", err);
 }

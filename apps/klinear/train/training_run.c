@@ -55,6 +55,7 @@ static kl_status run_step(struct ka_training *t, struct ka_row *row, kl_error *e
                                .balance = (float)r->balance};
     KL_TRY(kl_trainer_step(t->trainer, &o, &report, err));
     t->step++;
+    t->n_lost = isfinite(loss) && isfinite(report.gradient_norm) ? 0 : t->n_lost + 1;
     *row = (struct ka_row){.step = t->step,
                            .tokens = t->step * r->batch,
                            .loss = loss,
@@ -95,13 +96,29 @@ static bool due(const struct ka_training *t, int64_t every)
 /* Looks at the held-back data, and keeps the model when it is the best so far. */
 static kl_status judge(struct ka_training *t, struct ka_row *row, kl_error *err)
 {
-    char path[KA_PATH];
     KL_TRY(ka_training_judge(t, &row->valid, &row->bits, err));
     if (!(row->valid < t->best))
         return KL_OK;
     t->best = row->valid;
-    KL_TRY(ka_best_path(path, t->r->output, err));
-    return kl_trainer_save(t->trainer, path, NULL, 0, err);
+    return ka_training_save_best(t, err);
+}
+
+/* Steps without gradients after which a run ends: nothing changes any more, however long it goes on. */
+enum { LOST_STEPS = 16 };
+
+static kl_status lose(const struct ka_training *t, kl_error *err)
+{
+    return kl__fail(
+        err, KL_ERR_NUMERIC,
+        "the gradients of the last %lld steps, to step %lld, are not finite; checkpoints before them are in "
+        "%s, and --best writes the best model",
+        (long long)t->n_lost, (long long)t->step, t->r->output);
+}
+
+/* A checkpoint of parameters that are no good any more would push out one that is; the last step's is the end's. */
+static bool worth_saving(const struct ka_training *t)
+{
+    return t->n_lost == 0 || t->step == t->r->steps;
 }
 
 static kl_status one_step(struct ka_training *t, bool live, kl_error *err)
@@ -112,10 +129,13 @@ static kl_status one_step(struct ka_training *t, bool live, kl_error *err)
     if (look)
         KL_TRY(judge(t, &row, err));
     KL_TRY(ka_runlog_put(&t->log, &row, err));
-    if (due(t, t->r->save_every))
+    if (t->n_lost >= LOST_STEPS)
+        return lose(t, err);
+    if (due(t, t->r->save_every) && worth_saving(t))
         KL_TRY(ka_training_save(t, err));
     /* A sample that Ctrl-C cuts short is no reason to end without a checkpoint. */
-    kl_status sampled = due(t, t->r->sample_every) && !ka_interrupted() ? ka_training_sample(t, err) : KL_OK;
+    bool speaks = due(t, t->r->sample_every) && t->n_lost == 0 && !ka_interrupted();
+    kl_status sampled = speaks ? ka_training_sample(t, err) : KL_OK;
     if (sampled != KL_OK && sampled != KL_ERR_CANCELLED)
         return sampled;
     if (live)
@@ -139,6 +159,8 @@ kl_status ka_training_run(struct ka_training *t, int64_t stop, bool *done, kl_er
     if (live)
         fputc('\n', stderr);
     *done = t->step == t->r->steps;
+    if (status == KL_OK && interrupted && !worth_saving(t))
+        return lose(t, err);
     if (status == KL_OK && interrupted && t->step > t->first) {
         status = ka_training_save(t, err);
         if (status == KL_OK)
