@@ -6,7 +6,9 @@
 experiments/NAME/runs has a run in each line: its name, then the words of the command behind `klinear`.  In a word
 {work} is a folder for what need not be kept, and {here} the experiment's own folder.  A run whose rows
 experiments/NAME/results.csv already has is left out, so that an interrupted experiment goes on where it was, and lines
-may be added while it goes.  What klinear perplexity says goes to perplexity.csv, which has other columns.
+may be added while it goes.  A recipe that was interrupted goes on in its folder in {work}; one that is left over from
+another run is refused, since its rows would be taken for new ones.  What klinear perplexity says goes to
+perplexity.csv, which has other columns.
 """
 import argparse
 import csv
@@ -37,25 +39,43 @@ def done(folder):
     return names
 
 
+def is_recipe(words):
+    return words[0] == "train" and words[1:2] != ["task"]
+
+
 def rows_of(name, words, work, output):
     """The rows that the run made, the heading first.  A task writes WORK/NAME.csv, a recipe WORK/NAME/log.csv."""
     if words[0] == "perplexity":
         found = json.loads(output)
         return [list(found), [str(value) for value in found.values()]]
-    path = os.path.join(work, name + ".csv")
-    if not os.path.exists(path):
-        path = os.path.join(work, name, "log.csv")
+    path = os.path.join(work, name, "log.csv") if is_recipe(words) else os.path.join(work, name + ".csv")
     with open(path, encoding="utf-8", newline="") as f:
         return list(csv.reader(f))
 
 
+def begin_recipe(output, words):
+    """Notes beside the output folder what runs in it, until end_recipe(): only that may go on there."""
+    note = output + ".words"
+    known = open(note, encoding="utf-8").read() if os.path.exists(note) else None
+    if os.path.exists(output) and known != " ".join(words):
+        sys.exit(f"{output}: is left over from another run; remove it, or choose another --work")
+    with open(note, "w", encoding="utf-8") as f:
+        f.write(" ".join(words))
+
+
+def end_recipe(output):
+    os.remove(output + ".words")
+
+
 def run(folder, name, words, a):
     fill = {"work": a.work, "here": folder}
+    output = os.path.join(a.work, name)
     command = [a.klinear] + [w.format(**fill) for w in words]
     if words[:2] == ["train", "task"]:
-        command += ["--csv", os.path.join(a.work, name + ".csv"), "--threads", str(a.threads)]
-    elif words[0] == "train":
-        command += ["--set", "output=" + os.path.join(a.work, name), "--set", f"threads={a.threads}"]
+        command += ["--csv", output + ".csv", "--threads", str(a.threads)]
+    elif is_recipe(words):
+        begin_recipe(output, words)
+        command += ["--set", "output=" + output, "--set", f"threads={a.threads}"]
     else:
         command += ["--threads", str(a.threads)]
     began = time.time()
@@ -70,6 +90,8 @@ def run(folder, name, words, a):
         if fresh:
             out.writerow(["run"] + rows[0])
         out.writerows([name] + row for row in rows[1:])
+    if is_recipe(words):
+        end_recipe(output)
     print(f"{name}: {time.time() - began:.0f} s, {','.join(rows[-1])}", flush=True)
 
 

@@ -21,6 +21,27 @@ cp "$scratch/results.csv" "$scratch/before"
 experiment
 expect_code 0
 cmp -s "$scratch/results.csv" "$scratch/before" || fail "expected that nothing runs twice"
+
+# A recipe goes on where it was interrupted, and what is left of an earlier run is not gathered again.
+. "$(dirname "$0")/train_case.sh"
+printf '#!/bin/sh\n"%s" "$@" --stop 3\nexit 1\n' "$klinear" >breaks
+chmod +x breaks
+echo "recipe train recipe" >>runs
+experiment --klinear ./breaks
+expect_code 1
+experiment
+expect_code 0
+expect_in_err "going on after step 2"
+[ "$(grep -c '^recipe,' results.csv)" = 8 ] || fail "expected the 8 rows of the recipe"
+cp before results.csv
+experiment
+expect_code 1
+expect_in_err "work/recipe: is left over from another run"
+cmp -s results.csv before || fail "expected no rows of an earlier run"
+rm -r work/recipe
+experiment
+expect_code 0
+[ "$(grep -c '^recipe,' results.csv)" = 8 ] || fail "expected the 8 rows of the recipe"
 echo "three train task sudoku" >>"$scratch/runs"
 experiment
 expect_code 1
