@@ -65,6 +65,10 @@ def check_refusals(s):
     s.refused(400, {"session": "../a", "messages": hello}, "expected 1 to 64")
     s.refused(400, {"session": 7, "messages": hello}, "string")
     s.refused(400, {"session": "a", "messages": hello, "n": 2}, "n is 2")
+    s.post(SESSIONS, {"name": "empty"})
+    for name in ["a", "empty"] * 8:
+        s.refused(400, {"session": name, "prompt": ["word " * 50, "other " * 30, "z"]}, "several prompts", path=TEXT)
+    s.ask("DELETE", SESSIONS + "/empty")
     s.refused(400, {"session": "a", "messages": hello, "tools": [{"type": "function", "function": {"name": "f"}}]},
               "first request")
     for name in ["", ".", ".hidden", "a/b", "x" * 65, "nul\0", "é"]:

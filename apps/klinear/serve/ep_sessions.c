@@ -110,12 +110,7 @@ static bool read_beginning(struct ks_generation *g, struct ks_turns *t, const st
         return false;
     if (ks_field(f, "messages"))
         return ks_turns_read(g, t, f);
-    if (!ks_field(f, "prompt"))
-        return true;
-    if (!ks_read_prompts(g, f, "prompt"))
-        return false;
-    return g->n_prompt == 1 ||
-           ks_refuse(f->p, 400, "prompt", NULL, "there are %d prompts, expected one", g->n_prompt);
+    return !ks_field(f, "prompt") || ks_read_prompts(g, f, "prompt");
 }
 
 void ks_ep_session_make(struct ks_exchange *x)

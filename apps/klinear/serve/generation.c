@@ -179,26 +179,28 @@ bool ks_encode(const struct ks_server *s, int32_t **token, int64_t *n, kl_text t
 
 bool ks_add_prompt(struct ks_generation *g, int32_t *token, int64_t n, struct ks_problem *p)
 {
+    if (g->session && g->n_prompt) {
+        free(token);
+        return ks_refuse(p, 400, "session", NULL, "there are several prompts, expected one with a session");
+    }
     struct ks_prompt *more = realloc(g->prompt, (size_t)(g->n_prompt + 1) * sizeof *more);
     if (!more) {
         free(token);
         return ks_refuse(p, 503, NULL, NULL, "out of memory");
     }
+    g->prompt = more;
     if (g->session && g->session->n) {
         const struct ks_session *s = g->session;
-        int32_t *both = g->n_prompt ? NULL : realloc(token, (size_t)(s->n + n + 1) * sizeof *both);
+        int32_t *both = realloc(token, (size_t)(s->n + n + 1) * sizeof *both);
         if (!both) {
             free(token);
-            return ks_refuse(p, g->n_prompt ? 400 : 503, "session", NULL,
-                             g->n_prompt ? "there are several prompts, expected one to go on with a session"
-                                         : "out of memory");
+            return ks_refuse(p, 503, NULL, NULL, "out of memory");
         }
         memmove(both + s->n, both, (size_t)n * sizeof *both);
         memcpy(both, s->token, (size_t)s->n * sizeof *both);
         token = both;
         n += s->n;
     }
-    g->prompt = more;
     g->prompt[g->n_prompt++] = (struct ks_prompt){.token = token, .n = n};
     int64_t most = g->x->server->context - (g->max_new != 0);
     if (n > most)
