@@ -142,6 +142,27 @@ def check_disk(program):
             expect(answer["usage"]["prompt_tokens_details"]["cached_tokens"] == 0, str(answer["usage"]))
 
 
+def check_full(program):
+    """Too many wait: a stream of a session that comes from disk is refused like any other, and nobody hangs."""
+    with tempfile.TemporaryDirectory() as top:
+        folder, path, n = os.path.join(top, "s"), os.path.join(top, "tiny.gguf"), 100
+        with Server(program, "--sessions", folder) as s:
+            s.post(SESSIONS, {"name": "a", "prompt": "word " * 100})
+            for i in range(n):
+                s.post(SESSIONS + "/a/fork", {"name": f"f{i}"})
+            open(path, "wb").write(open(s.model, "rb").read())
+        few = ["--sequences", "1", "--queue", "1", "--ctx", "20000"]
+        with Server(program, "--sessions", folder, *few, model=path) as s:
+            busy = [s.connect(), s.connect()]
+            for i, one in enumerate(busy):
+                one.request("POST", TEXT, json.dumps({"prompt": "x", "max_tokens": 16000, "logit_bias": {"40": 100}}))
+                s.until_busy(i + 1)
+            for i in range(n):
+                s.refused(503, {"session": f"f{i}", "prompt": " x", "stream": True, "echo": True}, "limit", path=TEXT)
+            for one in busy:
+                one.close()
+
+
 def check_keys(program):
     with tempfile.TemporaryDirectory() as top:
         keys = os.path.join(top, "keys")
@@ -174,6 +195,7 @@ def check_without_folder(program):
 
 
 check_disk(sys.argv[1])
+check_full(sys.argv[1])
 check_keys(sys.argv[1])
 check_without_folder(sys.argv[1])
 print("fine")

@@ -176,7 +176,7 @@ static void send(struct ks_exchange *x, struct ks_session *one, void (*run)(stru
     if (ks_errand(x, run))
         return;
     ks_session_give(x->server, one);
-    ks_refuse(&p, 503, NULL, NULL, "out of memory");
+    ks_refuse(&p, 503, NULL, NULL, x->server->draining ? "the server is being stopped" : "out of memory");
     ks_answer_problem(x, &p);
 }
 

@@ -9,6 +9,7 @@ void ks_errands_open(struct ks_errands *e)
     pthread_mutex_init(&e->lock, NULL);
     e->first = NULL;
     e->last = &e->first;
+    e->closed = false;
 }
 
 static struct ks_errand *take(struct ks_errands *e)
@@ -30,6 +31,14 @@ void ks_errands_run(struct ks_errands *e)
     }
 }
 
+void ks_errands_stop(struct ks_errands *e)
+{
+    pthread_mutex_lock(&e->lock);
+    e->closed = true;
+    pthread_mutex_unlock(&e->lock);
+    ks_errands_run(e);
+}
+
 void ks_errands_close(struct ks_errands *e)
 {
     ks_errands_run(e);
@@ -42,14 +51,21 @@ bool ks_errand(struct ks_exchange *x, void (*run)(struct ks_exchange *x))
     struct ks_errand *one = calloc(1, sizeof *one);
     if (!one)
         return false;
-    ks_wait(x);
-    ks_hold(x);
     one->x = x;
     one->run = run;
     pthread_mutex_lock(&e->lock);
-    *e->last = one;
-    e->last = &one->next;
+    bool closed = e->closed;
+    if (!closed) {
+        ks_wait(x);
+        ks_hold(x);
+        *e->last = one;
+        e->last = &one->next;
+    }
     pthread_mutex_unlock(&e->lock);
+    if (closed) {
+        free(one);
+        return false;
+    }
     kl_scheduler_wake(x->server->scheduler);
     return true;
 }

@@ -17,13 +17,17 @@ struct ks_errand {
 struct ks_errands {
     pthread_mutex_t lock;
     struct ks_errand *first, **last;
+    bool closed; /* nobody will run more of them */
 };
 
 void ks_errands_open(struct ks_errands *e);
 /** Runs what is there. */
 void ks_errands_run(struct ks_errands *e);
+/** Runs what is there, and takes no more. */
+void ks_errands_stop(struct ks_errands *e);
 void ks_errands_close(struct ks_errands *e);
-/** The exchange waits, and run(x) will be called on the thread that steps.  False: no memory. */
+/** The exchange waits, and run(x) will be called on the thread that steps.  False: no memory, or none
+ *  are taken any more. */
 bool ks_errand(struct ks_exchange *x, void (*run)(struct ks_exchange *x));
 
 #endif

@@ -76,6 +76,7 @@ struct ks_generation {
     struct ks_session *session; /* that is gone on with; NULL: none, or it was given back */
     struct ks_session grown;    /* what it then was, but for its tokens */
     bool made;                  /* the session is new, and goes if its beginning cannot be read */
+    bool stepping;              /* it is submitted on the thread that steps */
     kl_grammar *grammar;        /* that answers have to follow; NULL: none */
     kl_guide_options guided;    /* with `tail` */
     int32_t tail[KL_GUIDE_TAIL];

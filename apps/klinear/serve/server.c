@@ -158,8 +158,8 @@ static kl_status run(struct ks_server *s, kl_error *err)
     s->stopping = true;
     kl_scheduler_wake(s->scheduler);
     pthread_join(s->stepper, NULL);
+    ks_errands_stop(&s->errands); /* HTTP ends the process when it is closed while somebody is suspended */
     ks_http_close(s);
-    ks_errands_run(&s->errands); /* those of clients that have left */
     ks_sessions_save_all(s);
     for (double until = ka_seconds() + (double)s->o->drain_seconds; ka_seconds() < until && spill(s);)
         ;

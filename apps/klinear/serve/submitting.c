@@ -95,25 +95,37 @@ static bool submit(struct ks_generation *g, struct ks_choice *c, struct ks_probl
     return false;
 }
 
+/* What the client sees first. */
+static void open_answer(struct ks_generation *g)
+{
+    if (g->stream)
+        ks_stream_open(g->x);
+    else
+        ks_wait(g->x);
+    for (int i = 0; i < g->n_prompt * g->n; i++)
+        ks_begin_choice(&g->choice[i]);
+}
+
+/* A stream that HTTP may already be sending cannot be refused any more.  A thread of HTTP sends nothing before it
+ * returns from here, so it opens the stream first, as events may come at once; to the thread that steps none come while
+ * it is here, so it opens the stream last. */
 static bool submit_all(struct ks_generation *g, struct ks_problem *p)
 {
     int n = g->n_prompt * g->n;
-    if (g->x->server->draining)
-        return ks_refuse(p, 503, NULL, "stopping", "the server is being stopped");
     if (!open_choices(g, p) || !ks_open_trace(g, p))
         return false;
     pthread_mutex_lock(&g->x->lock);
     g->x->cancel = cancel;
     pthread_mutex_unlock(&g->x->lock);
-    if (g->stream)
-        ks_stream_open(g->x);
-    else
-        ks_wait(g->x);
-    for (int i = 0; i < n; i++)
-        ks_begin_choice(&g->choice[i]);
+    if (!g->stepping)
+        open_answer(g);
+    if (g->x->server->draining) /* who stops the server waits for answers that were opened before it said so */
+        return ks_refuse(p, 503, NULL, "stopping", "the server is being stopped");
     for (int i = 0; i < n; i++)
         if (!submit(g, &g->choice[i], p))
             return false;
+    if (g->stepping)
+        open_answer(g);
     return true;
 }
 
@@ -123,6 +135,7 @@ static void generate_warm(struct ks_exchange *x)
     struct ks_generation *g = x->generation;
     int64_t length;
     ks_session_warm(x->server, g->session, &length);
+    g->stepping = true;
     ks_generate(g);
     pthread_mutex_lock(&x->lock);
     bool gone = x->gone;
