@@ -182,6 +182,25 @@ def pings(s):
     expect(b": still working" in got or time.time() - start < 2, f"signs of life: {got[:300]}")
 
 
+def many_calls(s):
+    """Long conversations of calls take time and memory in proportion."""
+    def most():
+        return [int(line.split()[1]) for line in open(f"/proc/{s.process.pid}/status") if line.startswith("VmHWM")][0]
+
+    n, before, start = 8000, most(), time.time()
+    call = [{"type": "function_call", "call_id": f"a{i}", "name": "f", "arguments": "{}"} for i in range(n)]
+    back = [{"type": "function_call_output", "call_id": f"a{i}", "output": ""} for i in range(n)]
+    s.refused(400, {"input": call + back}, "expected at most", path="/v1/responses")
+    use = [{"type": "tool_use", "id": f"a{i}", "name": "f", "input": {}} for i in range(n)]
+    result = [{"type": "tool_result", "tool_use_id": f"a{i}", "content": ""} for i in range(n)]
+    turns = [{"role": "assistant", "content": use}, {"role": "user", "content": result}]
+    s.refused(400, {"messages": turns, "max_tokens": 1}, "expected at most", path="/v1/messages")
+    turn = {"role": "tool", "tool_call_id": "a", "content": ""}
+    s.refused(400, {"messages": [turn] * 5 * n}, "expected at most")
+    expect(most() - before < 500 << 10, f"{most() - before} KiB more")
+    expect(time.time() - start < 15, f"{time.time() - start:.1f} s")
+
+
 def main(program):
     limits = ["--header-seconds", "2", "--body-seconds", "3", "--idle-seconds", "5", "--connections", "100",
               "--ping-seconds", "1"]
@@ -198,6 +217,8 @@ def main(program):
                 break
             time.sleep(0.1)
         expect(not s.get("/slots"), "something is still being worked on")
+    with Server(program, "--ctx", "1000") as s:
+        many_calls(s)
     print("fine")
 
 

@@ -61,6 +61,8 @@ static bool read_calls(kl_chat_message *m, struct ks_turns *t, const struct ks_f
             !ks_string(&inner, "arguments", &call[i].arguments))
             return false;
         call[i].id = ks_call_id(t, id, name, (*n_call)++);
+        if (id.bytes)
+            ks_turns_name(t, id.data, call[i].id);
     }
     m->call = call;
     m->n_call = n;
@@ -68,20 +70,12 @@ static bool read_calls(kl_chat_message *m, struct ks_turns *t, const struct ks_f
 }
 
 /* The answer of a tool names the call as the assistant's turn, which is rendered above it, does. */
-static bool read_call_id(kl_chat_message *m, struct ks_turns *t, const struct ks_fields *f, json_t *messages)
+static bool read_call_id(kl_chat_message *m, const struct ks_turns *t, const struct ks_fields *f)
 {
     kl_text id = {0};
     if (!ks_string(f, "tool_call_id", &id))
         return false;
-    m->call_id = id;
-    for (size_t i = 0, k = 0; id.bytes && i < t->n - 1; i++) {
-        json_t *calls = json_object_get(json_array_get(messages, i), "tool_calls");
-        for (k = 0; k < t->message[i].n_call; k++) {
-            const char *other = json_string_value(json_object_get(json_array_get(calls, k), "id"));
-            if (other && strcmp(other, id.data) == 0)
-                m->call_id = t->message[i].call[k].id;
-        }
-    }
+    m->call_id = id.bytes ? ks_turns_named(t, id.data) : id;
     return true;
 }
 
@@ -106,7 +100,7 @@ static bool read_message(struct ks_turns *t, json_t *messages, size_t i, int *n_
     kl_chat_message *m = ks_turns_add(t);
     m->role = k == 1 ? kl_text_of("system") : role;
     return ks_string(&f, "name", &m->name) && read_content(m, t, &f) && read_calls(m, t, &f, n_call) &&
-           read_call_id(m, t, &f, messages);
+           read_call_id(m, t, &f);
 }
 
 /* --------------------------------------------------------------------------------------------------------- tools -- */

@@ -53,36 +53,10 @@ static bool read_use(kl_chat_call *call, struct ks_turns *t, json_t *block, int 
     if (!name || !kept)
         return ks_refuse(p, 400, "messages", NULL, "a block of type tool_use has no name, or no object as its input");
     call->id = ks_call_id(t, kl_text_of(id ? id : ""), kl_text_of(name), i);
+    if (id)
+        ks_turns_name(t, id, call->id);
     call->arguments = kl_text_of(kept);
     return true;
-}
-
-/* The id under which the call `id` was rendered. */
-static kl_text rendered_id(const struct ks_turns *t, json_t *messages, const char *id)
-{
-    kl_text found = kl_text_of(id);
-    for (size_t i = 0, turn = 0; i < json_array_size(messages) && turn < t->n; i++) {
-        json_t *content = json_object_get(json_array_get(messages, i), "content"), *block;
-        size_t k;
-        int n_use = 0;
-        while (turn < t->n && strcmp(t->message[turn].role.data, "assistant") != 0)
-            turn++;
-        const char *role = json_string_value(json_object_get(json_array_get(messages, i), "role"));
-        if (!role || strcmp(role, "assistant") != 0 || turn >= t->n)
-            continue;
-        json_array_foreach(content, k, block)
-        {
-            const char *type = json_string_value(json_object_get(block, "type"));
-            const char *own = json_string_value(json_object_get(block, "id"));
-            if (!type || strcmp(type, "tool_use") != 0)
-                continue;
-            if (own && strcmp(own, id) == 0 && (size_t)n_use < t->message[turn].n_call)
-                found = t->message[turn].call[n_use].id;
-            n_use++;
-        }
-        turn++;
-    }
-    return found;
 }
 
 /* The blocks of an assistant: texts, then calls. */
@@ -110,7 +84,7 @@ static bool read_assistant(struct ks_turns *t, json_t *content, const char *path
 }
 
 /* The blocks of a user: answers of tools are turns of their own, in front of what is said. */
-static bool read_user(struct ks_turns *t, json_t *messages, json_t *content, const char *path, struct ks_problem *p)
+static bool read_user(struct ks_turns *t, json_t *content, const char *path, struct ks_problem *p)
 {
     json_t *texts = json_array(), *block;
     size_t i;
@@ -125,7 +99,7 @@ static bool read_user(struct ks_turns *t, json_t *messages, json_t *content, con
             kl_chat_message *m = ks_turns_add(t);
             answers = true;
             m->role = kl_text_of("tool");
-            m->call_id = rendered_id(t, messages, id ? id : "");
+            m->call_id = ks_turns_named(t, id ? id : "");
             fine = read_texts(m, t, json_object_get(block, "content"), path, p);
         }
     }
@@ -165,7 +139,7 @@ static bool read_messages(struct ks_turns *t, const struct ks_fields *f)
         if (!user && (!role || strcmp(role, "assistant") != 0))
             return ks_refuse(f->p, 400, "messages", NULL, "messages[%zu].role is \"%.40s\", expected user or assistant",
                              i, role ? role : ks_kind(message));
-        if (user ? !read_user(t, messages, content, path, f->p) : !read_assistant(t, content, path, &n_call, f->p))
+        if (user ? !read_user(t, content, path, f->p) : !read_assistant(t, content, path, &n_call, f->p))
             return false;
     }
     return true;

@@ -43,55 +43,39 @@ static bool read_texts(kl_chat_message *m, struct ks_turns *t, json_t *content, 
     return part || ks_refuse(p, 503, NULL, NULL, "out of memory");
 }
 
-/* The name of the call `id` among the items, so that its answer can be rendered under the same id. */
-static kl_text id_of(struct ks_turns *t, json_t *input, const char *id)
-{
-    json_t *item;
-    size_t i;
-    int n_call = 0;
-    json_array_foreach(input, i, item)
-    {
-        const char *type = json_string_value(json_object_get(item, "type"));
-        const char *own = json_string_value(json_object_get(item, "call_id"));
-        const char *name = json_string_value(json_object_get(item, "name"));
-        if (!type || strcmp(type, "function_call") != 0)
-            continue;
-        if (own && name && strcmp(own, id) == 0)
-            return ks_call_id(t, kl_text_of(id), kl_text_of(name), n_call);
-        n_call++;
-    }
-    return kl_text_of(id);
-}
-
 /* A call belongs to the turn of the assistant in front of it, or to one of its own. */
-static bool read_call(struct ks_turns *t, json_t *input, json_t *item, size_t at, struct ks_problem *p)
+static bool read_call(struct ks_turns *t, json_t *item, size_t at, struct ks_problem *p)
 {
     const char *id = json_string_value(json_object_get(item, "call_id"));
+    const char *name = json_string_value(json_object_get(item, "name"));
     const char *arguments = json_string_value(json_object_get(item, "arguments"));
-    if (!id || !arguments || !json_is_string(json_object_get(item, "name")))
+    if (!id || !arguments || !name)
         return ks_refuse(p, 400, "input", NULL, "input[%zu] has no call_id, name or arguments", at);
     kl_chat_message *m = t->n ? &t->message[t->n - 1] : NULL;
     if (!m || strcmp(m->role.data, "assistant") != 0) {
         m = ks_turns_add(t);
         m->role = kl_text_of("assistant");
     }
-    kl_chat_call *call = ks_turns_keep(t, (m->n_call + 1) * sizeof *call);
-    if (!call)
-        return ks_refuse(p, 503, NULL, NULL, "out of memory");
-    if (m->n_call)
-        memcpy(call, m->call, m->n_call * sizeof *call);
-    call[m->n_call] = (kl_chat_call){.id = id_of(t, input, id), .arguments = kl_text_of(arguments)};
-    m->call = call;
-    m->n_call++;
+    if ((m->n_call & (m->n_call - 1)) == 0) { /* what is kept stays until the end: the room doubles */
+        kl_chat_call *more = ks_turns_keep(t, (m->n_call ? 2 * m->n_call : 1) * sizeof *more);
+        if (!more)
+            return ks_refuse(p, 503, NULL, NULL, "out of memory");
+        if (m->n_call)
+            memcpy(more, t->call, m->n_call * sizeof *more);
+        m->call = t->call = more;
+    }
+    kl_text own = ks_call_id(t, kl_text_of(id), kl_text_of(name), t->n_call++);
+    ks_turns_name(t, id, own);
+    t->call[m->n_call++] = (kl_chat_call){.id = own, .arguments = kl_text_of(arguments)};
     return true;
 }
 
-static bool read_output(struct ks_turns *t, json_t *input, json_t *item, size_t at, struct ks_problem *p)
+static bool read_output(struct ks_turns *t, json_t *item, size_t at, struct ks_problem *p)
 {
     const char *id = json_string_value(json_object_get(item, "call_id"));
     kl_chat_message *m = ks_turns_add(t);
     m->role = kl_text_of("tool");
-    m->call_id = id_of(t, input, id ? id : "");
+    m->call_id = ks_turns_named(t, id ? id : "");
     return read_texts(m, t, json_object_get(item, "output"), at, p);
 }
 
@@ -103,9 +87,9 @@ static bool read_item(struct ks_turns *t, json_t *input, size_t i, struct ks_pro
     const char *role = json_string_value(json_object_get(item, "role"));
     int k = 0;
     if (type && strcmp(type, "function_call") == 0)
-        return read_call(t, input, item, i, p);
+        return read_call(t, item, i, p);
     if (type && strcmp(type, "function_call_output") == 0)
-        return read_output(t, input, item, i, p);
+        return read_output(t, item, i, p);
     while (roles[k] && (!role || strcmp(roles[k], role) != 0))
         k++;
     if (!json_is_object(item) || (type && strcmp(type, "message") != 0) || !roles[k])

@@ -10,7 +10,8 @@ bool ks_turns_open(struct ks_turns *t, size_t n_message, struct ks_problem *p)
 {
     *t = (struct ks_turns){.room = n_message};
     t->message = calloc(n_message + 1, sizeof *t->message);
-    return t->message || ks_refuse(p, 503, NULL, NULL, "out of memory");
+    t->given = json_object();
+    return (t->message && t->given) || ks_refuse(p, 503, NULL, NULL, "out of memory");
 }
 
 void ks_turns_close(struct ks_turns *t)
@@ -19,6 +20,7 @@ void ks_turns_close(struct ks_turns *t)
         free(t->kept[i]);
     free(t->kept);
     free(t->message);
+    json_decref(t->given);
     *t = (struct ks_turns){0};
 }
 
@@ -52,6 +54,21 @@ kl_text ks_call_id(struct ks_turns *t, kl_text id, kl_text name, int i)
         return id;
     int n = snprintf(text, room, "functions.%.*s:%d", (int)name.bytes, name.data, i);
     return (kl_text){text, (size_t)n};
+}
+
+void ks_turns_name(struct ks_turns *t, const char *given, kl_text id)
+{
+    kl_text *kept = ks_turns_keep(t, sizeof *kept);
+    if (!kept)
+        return;
+    *kept = id;
+    json_object_set_new(t->given, given, json_integer((json_int_t)t->n_kept - 1));
+}
+
+kl_text ks_turns_named(const struct ks_turns *t, const char *given)
+{
+    const json_t *at = json_object_get(t->given, given);
+    return at ? *(const kl_text *)t->kept[json_integer_value(at)] : kl_text_of(given);
 }
 
 bool ks_turns_tools(struct ks_turns *t, const json_t *tools, struct ks_problem *p)

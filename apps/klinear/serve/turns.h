@@ -10,6 +10,9 @@ struct ks_turns {
     void **kept; /* [n_kept] what messages point to, to be freed */
     size_t n_kept;
     kl_text tools; /* JSON; absent: none */
+    kl_chat_call *call; /* those of the last message, where they come one by one */
+    int n_call;         /* of the whole conversation so far, likewise */
+    json_t *given; /* ids that the client gave to calls: which of `kept` is the kl_text that they are rendered as */
 };
 
 /** False: no memory. */
@@ -22,6 +25,10 @@ kl_chat_message *ks_turns_add(struct ks_turns *t);
 
 /** The id of a call as the model itself would write it: `id` when it names the function, else functions.NAME:I. */
 kl_text ks_call_id(struct ks_turns *t, kl_text id, kl_text name, int i);
+/** The call that the client knows as `given` is rendered with this id; a later one may have the same name. */
+void ks_turns_name(struct ks_turns *t, const char *given, kl_text id);
+/** With what id the call was rendered; `given` itself where there was none.  As fast in any conversation. */
+kl_text ks_turns_named(const struct ks_turns *t, const char *given);
 
 /** The tools, as the template wants them: an array of {"type": "function", "function": {...}}. */
 bool ks_turns_tools(struct ks_turns *t, const json_t *tools, struct ks_problem *p);
