@@ -3,10 +3,11 @@
 
 #include "text/json_text.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* What all schemas share.  White space is short, since a model may write it for ever; so are numbers.  Halves of
- * surrogate pairs come in pairs. */
+ * surrogate pairs come in pairs, and days are those of their month. */
 static const char shared[] =
     "ws ::= \" \"? | \"\\n\" [ \\t]{0,20}\n"
     "hex ::= [0-9a-fA-F]\n"
@@ -24,7 +25,11 @@ static const char shared[] =
     "member ::= string \":\" ws value\n"
     "object ::= \"{\" ws (member (\",\" ws member)* ws)? \"}\"\n"
     "array ::= \"[\" ws (value (\",\" ws value)* ws)? \"]\"\n"
-    "date ::= [0-9]{4} \"-\" (\"0\" [1-9] | \"1\" [0-2]) \"-\" (\"0\" [1-9] | [12] [0-9] | \"3\" [01])\n"
+    "day28 ::= \"0\" [1-9] | \"1\" [0-9] | \"2\" [0-8]\n"
+    "day30 ::= day28 | \"29\" | \"30\"\n"
+    "leap ::= [0-9]{2} (\"0\" [48] | [2468] [048] | [13579] [26]) | ([02468] [048] | [13579] [26]) \"00\"\n"
+    "date ::= [0-9]{4} \"-\" ((\"0\" [13578] | \"1\" [02]) \"-\" (day30 | \"31\") | (\"0\" [469] | \"11\")"
+    " \"-\" day30 | \"02-\" day28) | leap \"-02-29\"\n"
     "clock ::= ([01] [0-9] | \"2\" [0-3]) \":\" [0-5] [0-9]\n"
     "time ::= clock \":\" [0-5] [0-9] (\".\" [0-9]{1,6})? (\"Z\" | [+-] clock)\n"
     "date-time ::= date \"T\" time\n"
@@ -79,6 +84,15 @@ static struct kl__expr *literal(struct kl__schema *s, const struct json_t *value
 
 /* --------------------------------------------------------------------------------------------------------- types -- */
 
+/* A member that is a string where there is one; false: it is something else. */
+static bool get_string(struct kl__schema *s, const struct json_t *schema, const char *key, struct kl__str *to,
+                       bool *there)
+{
+    const struct json_t *value = kl__json_member(schema, key);
+    *there = kl__json_string(value, to);
+    return *there || !value || kl__parse_fail(s->p, KL_ERR_FORMAT, "the JSON schema has %s, expected a string", key);
+}
+
 static struct kl__expr *string(struct kl__schema *s, const struct json_t *schema)
 {
     static const char *const formats[] = {"date", "time", "date-time", "uuid"};
@@ -88,8 +102,14 @@ static struct kl__expr *string(struct kl__schema *s, const struct json_t *schema
     struct kl__expr *inner = NULL, *quote = kl__expr_text(s->p, "\"", 1);
     if (!kl__schema_count(s, schema, "minLength", &least) || !kl__schema_count(s, schema, "maxLength", &most))
         return NULL;
-    bool has_pattern = kl__json_string(kl__json_member(schema, "pattern"), &pattern);
-    bool has_format = kl__json_string(kl__json_member(schema, "format"), &format);
+    if (most >= 0 && most < least) {
+        kl__parse_fail(s->p, KL_ERR_UNSUPPORTED, "the JSON schema has a minLength above its maxLength");
+        return NULL;
+    }
+    bool has_pattern, has_format;
+    if (!get_string(s, schema, "pattern", &pattern, &has_pattern) ||
+        !get_string(s, schema, "format", &format, &has_format))
+        return NULL;
     if (has_pattern + has_format + sized > 1) {
         kl__parse_fail(s->p, KL_ERR_UNSUPPORTED,
                        "the JSON schema has a string with two of pattern, format and a length, expected one");
@@ -176,7 +196,54 @@ static bool check_keywords(struct kl__schema *s, const struct json_t *schema)
     return true;
 }
 
-static struct kl__expr *one_of(struct kl__schema *s, const struct json_t *list, bool literals, const char *name)
+static bool is_of(const struct json_t *value, struct kl__str type)
+{
+    static const char *const names[] = {"string", "boolean", "number", "null", "object", "array", "integer"};
+    struct kl__str text;
+    double x = 0;
+    bool flag, number = kl__json_number(value, &x), whole = number && !(x > floor(x));
+    bool is[] = {kl__json_string(value, &text), kl__json_bool(value, &flag), number, kl__json_is_null(value),
+                 kl__json_is_object(value),     kl__json_is_array(value),    whole};
+    for (int i = 0; i < 7; i++)
+        if (kl__str_same(type, kl__str(names[i])))
+            return is[i];
+    return false;
+}
+
+/* Is the value of the type, or of one of the types, that the schema has?  NULL: it has none. */
+static bool is_of_type(const struct json_t *value, const struct json_t *type)
+{
+    struct kl__str name;
+    bool fits = !type || (kl__json_string(type, &name) && is_of(value, name));
+    for (size_t i = 0; i < kl__json_items(type) && !fits; i++)
+        fits = kl__json_string(kl__json_item(type, i), &name) && is_of(value, name);
+    return fits;
+}
+
+/* One of these values, as far as they are of the schema's type. */
+static struct kl__expr *one_of_values(struct kl__schema *s, const struct json_t *schema, const char *keyword,
+                                      const struct json_t *value)
+{
+    const struct json_t *type = kl__json_member(schema, "type");
+    struct kl__expr *all = kl__expr_new(s->p, KL__EXPR_ALT);
+    bool list = strcmp(keyword, "enum") == 0, any = false;
+    size_t n = list ? kl__json_items(value) : 1;
+    for (size_t i = 0; i < n; i++) {
+        const struct json_t *one = list ? kl__json_item(value, i) : value;
+        if (!is_of_type(one, type))
+            continue;
+        any = true;
+        if (!kl__expr_add(s->p, all, literal(s, one)))
+            return NULL;
+    }
+    if (!any)
+        kl__parse_fail(s->p, list && !n ? KL_ERR_FORMAT : KL_ERR_UNSUPPORTED, "the JSON schema has %s, expected %s",
+                       keyword, !list ? "a value of its type" : n ? "something of its type in it"
+                                                                  : "an array with something in it");
+    return any ? all : NULL;
+}
+
+static struct kl__expr *one_of(struct kl__schema *s, const struct json_t *list, const char *name)
 {
     struct kl__expr *all = kl__expr_new(s->p, KL__EXPR_ALT);
     size_t n = kl__json_items(list);
@@ -184,11 +251,9 @@ static struct kl__expr *one_of(struct kl__schema *s, const struct json_t *list, 
         kl__parse_fail(s->p, KL_ERR_FORMAT, "the JSON schema has %s, expected an array with something in it", name);
         return NULL;
     }
-    for (size_t i = 0; i < n; i++) {
-        const struct json_t *item = kl__json_item(list, i);
-        if (!kl__expr_add(s->p, all, literals ? literal(s, item) : kl__schema_value(s, item)))
+    for (size_t i = 0; i < n; i++)
+        if (!kl__expr_add(s->p, all, kl__schema_value(s, kl__json_item(list, i))))
             return NULL;
-    }
     return all;
 }
 
@@ -279,7 +344,8 @@ static struct kl__expr *by_type(struct kl__schema *s, const struct json_t *schem
     return kl__schema_rule(s, "value");
 }
 
-/* Keywords that say everything by themselves: beside them there may be a type, which says less. */
+/* Keywords that say everything by themselves: beside them there may be a type, which values are chosen by and schemas
+ * are taken to repeat. */
 static struct kl__expr *whole(struct kl__schema *s, const struct json_t *schema, const char *keyword,
                               const struct json_t *value)
 {
@@ -290,25 +356,23 @@ static struct kl__expr *whole(struct kl__schema *s, const struct json_t *schema,
         kl__parse_fail(s->p, KL_ERR_FORMAT, "the JSON schema has $ref, expected a string");
         return NULL;
     }
-    if (strcmp(keyword, "const") == 0)
-        return literal(s, value);
-    if (strcmp(keyword, "enum") == 0)
-        return one_of(s, value, true, keyword);
+    if (strcmp(keyword, "const") == 0 || strcmp(keyword, "enum") == 0)
+        return one_of_values(s, schema, keyword, value);
     if (strcmp(keyword, "allOf") == 0 && kl__json_items(value) != 1) {
         kl__parse_fail(s->p, KL_ERR_UNSUPPORTED, "the JSON schema has allOf with %zu entries, expected one",
                        kl__json_items(value));
         return NULL;
     }
-    (void)schema;
-    return one_of(s, value, false, keyword);
+    return one_of(s, value, keyword);
 }
 
 static struct kl__expr *combined(struct kl__schema *s, const struct json_t *schema)
 {
     static const char *const keyword[] = {"$ref", "const", "enum", "anyOf", "oneOf", "allOf"};
-    static const char *const others[] = {"properties", "items",     "prefixItems", "additionalProperties", "pattern",
-                                         "minLength",  "maxLength", "minItems",    "maxItems",             "minimum",
-                                         "maximum"};
+    static const char *const others[] = {"properties", "required",         "additionalProperties", "items",
+                                         "prefixItems", "minItems",        "maxItems",             "minLength",
+                                         "maxLength",   "pattern",         "format",               "minimum",
+                                         "maximum",     "exclusiveMinimum", "exclusiveMaximum",    NULL};
     const char *first = NULL;
     for (int i = 0; i < 6; i++) {
         if (!kl__json_member(schema, keyword[i]))
@@ -322,7 +386,7 @@ static struct kl__expr *combined(struct kl__schema *s, const struct json_t *sche
     }
     if (!first)
         return by_type(s, schema);
-    for (int i = 0; i < 11; i++)
+    for (int i = 0; others[i]; i++)
         if (kl__json_member(schema, others[i])) {
             kl__parse_fail(s->p, KL_ERR_UNSUPPORTED, "the JSON schema has %s beside %s, expected one of them", first,
                            others[i]);

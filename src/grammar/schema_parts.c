@@ -229,6 +229,12 @@ struct kl__expr *kl__schema_object(struct kl__schema *s, const struct json_t *sc
     struct kl__expr *extra = NULL;
     bool any = !properties;
     int n = 0;
+    if ((properties && !kl__json_is_object(properties)) || (required && !kl__json_is_array(required))) {
+        kl__parse_fail(s->p, KL_ERR_FORMAT, "the JSON schema has %s",
+                       required && !kl__json_is_array(required) ? "required, expected an array of names"
+                                                                : "properties, expected an object");
+        return NULL;
+    }
     if (more && !kl__json_bool(more, &any))
         any = true;
     if (!check_required(s, properties, required))
@@ -366,14 +372,19 @@ static bool bound(struct kl__schema *s, const struct json_t *schema, const char 
 {
     const struct json_t *value = kl__json_member(schema, key);
     double x;
+    int64_t n;
     if (!value)
         return true;
     if (!kl__json_number(value, &x))
         return kl__parse_fail(s->p, KL_ERR_FORMAT, "the JSON schema has %s, expected a number", key);
-    double most = (double)largest;
-    x = x < -most ? -most : x > most ? most : x;
-    int64_t n = (int64_t)x; /* towards zero */
-    bool whole = (double)n >= x && (double)n <= x;
+    bool whole = kl__json_int(value, &n);
+    if (whole) /* not by way of a double, which has not all of them */
+        n = n < -largest - 1 ? -largest - 1 : n > largest + 1 ? largest + 1 : n;
+    else {
+        double most = (double)largest;
+        n = (int64_t)(x < -most ? -most : x > most ? most : x); /* towards zero */
+        whole = (double)n >= x && (double)n <= x;
+    }
     if (!whole)
         n += down ? (x < 0 ? -1 : 0) : (x > 0 ? 1 : 0);
     else

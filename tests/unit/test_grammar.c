@@ -90,6 +90,14 @@ static const struct row rows[] = {
     {S, "{\"type\":\"integer\",\"minimum\":0}", {"0", "1", "9999999999999999", NULL, "-1", NULL}},
     {S, "{\"type\":\"number\",\"minimum\":0}", {"0", "1.5", "1e9", NULL, "-1", NULL}},
     {S, "{\"enum\":[\"a\",1,null,{\"x\":[2,3]}]}", {"\"a\"", "1", "null", "{\"x\":[2,3]}", NULL, "\"b\"", "2", NULL}},
+    {S, "{\"type\":[\"integer\",\"null\"],\"enum\":[\"a\",1,null,1.5,2.0,true]}",
+     {"1", "null", "2.0", NULL, "\"a\"", "1.5", "true", NULL}},
+    {S, "{\"type\":\"integer\",\"minimum\":9007199254740993,\"maximum\":9007199254740995}",
+     {"9007199254740993", "9007199254740995", NULL, "9007199254740992", "9007199254740996", NULL}},
+    {S, "{\"type\":\"string\",\"format\":\"date\"}",
+     {"\"2026-01-31\"", "\"2026-04-30\"", "\"2023-02-28\"", "\"2024-02-29\"", "\"2000-02-29\"", "\"1996-02-29\"",
+      NULL, "\"2026-04-31\"", "\"2026-11-31\"", "\"2023-02-29\"", "\"2024-02-30\"", "\"1900-02-29\"", "\"2026-00-10\"",
+      "\"2026-01-00\"", "\"2026-1-1\"", NULL}},
     {S, "{\"const\":\"q\\\"\"}", {"\"q\\\"\"", NULL, "\"q\"", NULL}},
     {S, "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"boolean\"},"
         "\"c\":{\"type\":\"null\"}},\"required\":[\"b\"]}",
@@ -175,6 +183,17 @@ static const struct {
     {S, "{\"type\":\"number\",\"minimum\":0.5}", "minimum", KL_ERR_UNSUPPORTED},
     {S, "{\"type\":\"array\",\"items\":[{}]}", "prefixItems", KL_ERR_UNSUPPORTED},
     {S, "{\"type\":\"array\",\"minItems\":-1}", "minItems", KL_ERR_UNSUPPORTED},
+    {S, "{\"type\":\"string\",\"minLength\":5,\"maxLength\":3}", "above its maxLength", KL_ERR_UNSUPPORTED},
+    {S, "{\"type\":\"string\",\"pattern\":5}", "expected a string", KL_ERR_FORMAT},
+    {S, "{\"type\":\"object\",\"properties\":{\"a\":{}},\"required\":true}", "array of names", KL_ERR_FORMAT},
+    {S, "{\"type\":\"object\",\"properties\":[\"a\"]}", "expected an object", KL_ERR_FORMAT},
+    {S, "{\"anyOf\":[{\"properties\":{\"a\":{}}}],\"required\":[\"a\"]}", "anyOf beside required", KL_ERR_UNSUPPORTED},
+    {S, "{\"anyOf\":[{\"type\":\"integer\"}],\"exclusiveMinimum\":3}", "beside", KL_ERR_UNSUPPORTED},
+    {S, "{\"$ref\":\"#/$defs/a\",\"format\":\"date\",\"$defs\":{\"a\":{\"type\":\"string\"}}}", "beside",
+     KL_ERR_UNSUPPORTED},
+    {S, "{\"type\":\"string\",\"enum\":[1,null]}", "of its type", KL_ERR_UNSUPPORTED},
+    {S, "{\"type\":\"string\",\"const\":1}", "of its type", KL_ERR_UNSUPPORTED},
+    {S, "{\"enum\":[]}", "something in it", KL_ERR_FORMAT},
 };
 
 static void what_is_refused(void **state)
