@@ -1,4 +1,5 @@
-/* Rules that call themselves before anything else are refused: the ways through them would never end. */
+/* Rules that call themselves before anything else are refused: the ways through them would never end.  What never comes
+ * to an end otherwise, such as list ::= item list, is cut off where it begins. */
 #include "grammar/grammar.h"
 
 enum { PASSES = 256 };
@@ -98,7 +99,57 @@ static bool search_from(struct search *s, uint32_t start)
     return fine;
 }
 
-bool kl__grammar_check(const kl_grammar *g, struct kl__parse *p, const uint32_t *entry)
+/* ------------------------------------------------------------------------------------------- what has an end */
+
+/* Edges backwards: those that lead to a node are a list. */
+struct backwards {
+    uint32_t *head; /* [n_node] 2 * (node that the edge comes from) + edge + 1; 0: none */
+    uint32_t *next; /* [n_node][2] likewise */
+    uint32_t *todo; /* [n_node] nodes whose end is known, and those that lead there are not looked at yet */
+    uint32_t n_todo;
+};
+
+static void add_edge(struct backwards *b, uint32_t from, uint32_t edge, uint32_t to)
+{
+    b->next[2 * from + edge] = b->head[to];
+    b->head[to] = 2 * from + edge + 1;
+}
+
+static bool has_end(const struct kl__gnode *n, const bool *ends)
+{
+    if (n->kind == KL__NODE_SPLIT)
+        return ends[n->a] || ends[n->b];
+    return ends[n->a] && (n->kind == KL__NODE_BYTE || ends[n->b]);
+}
+
+/* A node from which the end of its rule is never reached becomes one that nothing matches: else a text could be led
+ * where it has no end.  `ends` [n_node] and the lists are zero. */
+static void drop_endless(kl_grammar *g, bool *ends, struct backwards *b)
+{
+    for (uint32_t i = 0; i < g->n_node; i++) {
+        const struct kl__gnode *n = &g->node[i];
+        if (n->kind == KL__NODE_END || n->kind == KL__NODE_FAIL)
+            continue;
+        add_edge(b, i, 0, n->a);
+        if (n->kind != KL__NODE_BYTE)
+            add_edge(b, i, 1, n->b);
+    }
+    ends[KL__END] = true;
+    b->todo[b->n_todo++] = KL__END;
+    while (b->n_todo)
+        for (uint32_t e = b->head[b->todo[--b->n_todo]]; e; e = b->next[e - 1]) {
+            uint32_t i = (e - 1) / 2;
+            if (ends[i] || !has_end(&g->node[i], ends))
+                continue;
+            ends[i] = true;
+            b->todo[b->n_todo++] = i;
+        }
+    for (uint32_t i = 0; i < g->n_node; i++)
+        if (!ends[i])
+            g->node[i] = (struct kl__gnode){.kind = KL__NODE_FAIL};
+}
+
+bool kl__grammar_check(kl_grammar *g, struct kl__parse *p, const uint32_t *entry)
 {
     size_t n = g->n_node;
     bool *empty = kl__arena_take(&p->arena, 3 * n);
@@ -115,5 +166,8 @@ bool kl__grammar_check(const kl_grammar *g, struct kl__parse *p, const uint32_t 
                                   "a rule of the grammar calls itself before anything else, perhaps by way of \"%s\"; "
                                   "expected it behind something, as in: list ::= item (\",\" list)?",
                                   kl__shown(p->rule[i].name).text);
+    memset(empty, 0, n * sizeof *empty);
+    memset(lists, 0, 4 * n * sizeof *lists);
+    drop_endless(g, empty, &(struct backwards){.head = lists, .next = lists + n, .todo = lists + 3 * n});
     return true;
 }

@@ -32,7 +32,8 @@ struct kl_grammar {
 
 /** Makes nodes of the rules.  False: p->status. */
 bool kl__grammar_compile(kl_grammar *g, struct kl__parse *p);
-/** Refuses rules that call themselves before anything else: following those would never end. */
-bool kl__grammar_check(const kl_grammar *g, struct kl__parse *p, const uint32_t *entry);
+/** Refuses rules that call themselves before anything else: following those would never end.  Nodes from which no text
+ *  comes to an end fail from then on. */
+bool kl__grammar_check(kl_grammar *g, struct kl__parse *p, const uint32_t *entry);
 
 #endif

@@ -345,6 +345,40 @@ static void assert_only(kl_guide *guide, int32_t n, const int32_t *stop, int32_t
         assert_true(isfinite(logits[i]) == (i == id));
 }
 
+/* Where no text comes to an end nobody is led, whatever notation leads there. */
+static void dead_ends(void **state)
+{
+    (void)state;
+    static const struct {
+        kl_grammar_kind kind;
+        const char *text;
+    } grammars[] = {
+        {G, "root ::= \"a\" x | \"b\"\nx ::= \"c\" y\ny ::= \"d\" x"},
+        {G, "root ::= \"a\" x \"b\" | \"b\"\nx ::= \"(\" x \")\""},
+        {R, "a[^\\s\\S]*[^\\s\\S]|b"},
+    };
+    kl_tokenizer *t = kt_tokenizer(words, N_WORD);
+    int32_t n = kl_tokenizer_n_vocab(t), stop = kl_tokenizer_special(t, "[EOS]");
+    kl_lexicon *x;
+    kl_error err = {0};
+    assert_int_equal(kl_lexicon_open(&x, t, NULL, &err), KL_OK);
+    for (int i = 0; i < 3; i++) {
+        kl_guide *guide;
+        kl_grammar *g = compile(grammars[i].kind, grammars[i].text);
+        assert_int_equal(kl_guide_open(&guide, g, x, NULL, NULL, &err), KL_OK);
+        assert_only(guide, n, &stop, 'b');
+        kl_guide_close(guide);
+        kl_grammar_close(g);
+    }
+    kl_guide *guide;
+    kl_grammar *g = compile(S, "{\"type\":\"object\",\"properties\":{\"a\":{\"$ref\":\"#\"}},\"required\":[\"a\"]}");
+    KT_ASSERT_FAILED(kl_guide_open(&guide, g, x, NULL, NULL, &err), KL_ERR_UNSUPPORTED, &err, "no text");
+    kl_grammar_close(g);
+    kl_lexicon_close(x);
+    kl_tokenizer_close(t);
+    kt_free_all();
+}
+
 static void tails(void **state)
 {
     (void)state;
@@ -385,7 +419,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_they_allow), cmocka_unit_test(what_is_refused), cmocka_unit_test(large_ones),
-        cmocka_unit_test(masks),           cmocka_unit_test(tails),
+        cmocka_unit_test(masks),           cmocka_unit_test(dead_ends),       cmocka_unit_test(tails),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     kt_remove_files();
