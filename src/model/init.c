@@ -26,7 +26,7 @@ static kl_status write_all(struct kl__writer *w, const char *path, const kl_conf
     snprintf(name, sizeof name, "random-%llu", (unsigned long long)seed);
     kl__stream_open(&s, w, path, options);
     KL_TRY(kl__gguf_put_config(w, c, name, kl__mixture_file_type(m), err));
-    KL_TRY(kl__made_tokens(w, c->n_vocab, s.alloc, err));
+    KL_TRY(kl__made_tokens(w, c, s.alloc, err));
     KL_TRY(kl__gguf_announce(w, tensor, n, &s.total, err));
     KL_TRY(kl__writer_begin(w, err));
     if (options && options->dry_run)

@@ -24,9 +24,9 @@ struct kl__made kl__made(const struct kl__gguf_tensor *t, const kl_config *c, ui
 /** Reads them: a kl__read_fn with a struct kl__made as its source. */
 void kl__made_read(void *x, const void *made, int64_t first, int64_t n);
 
-/** Announces a tokenizer for a vocabulary of n_vocab entries: 256 bytes, words of syllables, and the special tokens of
- *  the family.  Nothing is announced for fewer than 512 entries, which leave no room for those.
+/** Announces a tokenizer for a vocabulary of c->n_vocab entries: 256 bytes, words of syllables, and the special tokens
+ *  of the family.  Nothing is announced for fewer than 512 entries, which leave no room for those.
  *  Errors: KL_ERR_MEMORY. */
-kl_status kl__made_tokens(struct kl__writer *w, int64_t n_vocab, const kl_allocator *alloc, kl_error *err);
+kl_status kl__made_tokens(struct kl__writer *w, const kl_config *c, const kl_allocator *alloc, kl_error *err);
 
 #endif

@@ -169,8 +169,8 @@ static kl_status put_tokens(struct kl__writer *w, const kl_tokenizer *t, const k
     return KL_OK;
 }
 
-static kl_status put_tokenizer(struct kl__writer *w, const kl_tokenizer *t, const kl_config *c, const char *path,
-                               const kl_allocator *alloc, kl_error *err)
+kl_status kl__tokenizer_put(struct kl__writer *w, const kl_tokenizer *t, const kl_config *c, const char *path,
+                            const kl_allocator *alloc, kl_error *err)
 {
     struct list l = {.alloc = alloc, .n = c->n_vocab};
     if (kl_tokenizer_n_vocab(t) > c->n_vocab)
@@ -193,7 +193,7 @@ kl_status kl__token_meta_put(struct kl__writer *w, const kl_config *c, const cha
     if (n < 0 || n >= (int)sizeof file || stat(file, &s) != 0)
         return put_ids(w, NULL, c, err);
     KL_TRY(kl_tokenizer_open(&t, file, alloc, err));
-    kl_status status = put_tokenizer(w, t, c, path, alloc, err);
+    kl_status status = kl__tokenizer_put(w, t, c, path, alloc, err);
     kl_tokenizer_close(t);
     return status;
 }

@@ -5,9 +5,15 @@
 #include "base/folder.h"
 #include "format/writer.h"
 #include "klinear/kl/model.h"
+#include "klinear/kl/text.h"
 
-/** Announces the tokenizer of a folder that holds a tiktoken.model, for a vocabulary of c->n_vocab entries: those that
- *  it does not name are unused.  Without that file only the ids of c are announced.  `path` is the folder.
+/** Announces a tokenizer, with the merges that other programs need, for a vocabulary of c->n_vocab entries: those that
+ *  it does not name are unused.  `path` stands in sentences.
+ *  Errors: KL_ERR_FORMAT (more tokens than the vocabulary), KL_ERR_MEMORY. */
+kl_status kl__tokenizer_put(struct kl__writer *w, const kl_tokenizer *t, const kl_config *c, const char *path,
+                            const kl_allocator *alloc, kl_error *err);
+/** The same for that of a folder that holds a tiktoken.model; without that file only the ids of c are announced.
+ *  `path` is the folder.
  *  Errors: KL_ERR_FORMAT (more tokens than the vocabulary; the file), KL_ERR_IO, KL_ERR_MEMORY. */
 kl_status kl__token_meta_put(struct kl__writer *w, const kl_config *c, const char *path, const kl_allocator *alloc,
                              kl_error *err);

@@ -203,7 +203,7 @@ static void assert_token(const struct kl__meta *tokens, int64_t id, const char *
 static void a_tokenizer_comes_along(void **state)
 {
     (void)state;
-    const struct kl__meta *tokens;
+    const struct kl__meta *tokens, *merges;
     int64_t id;
     kl_config c = preset("tiny");
     struct kl__store *s = open_store(make("m.gguf", &c, 1, "q4_0", NULL));
@@ -220,6 +220,11 @@ static void a_tokenizer_comes_along(void **state)
     assert_token(tokens, 770, "<|im_end|>");
     assert_token(tokens, 773, "<|reserved_token_773|>");
     assert_token(tokens, 1023, "[PAD]");
+    KT_OK(kl__store_array(&merges, s, "tokenizer.ggml.merges", KL__META_STRING, KT_ERR));
+    assert_int_equal(merges->n_item, 768 - 256);
+    assert_token(merges, 0, "t e");
+    assert_token(merges, 356 - 256, "Ġ te");
+    assert_token(merges, 456 - 256, "te te");
     KT_OK(kl__store_int(&id, s, "tokenizer.ggml.eos_token_id", KT_ERR));
     assert_int_equal(id, 769);
     kl_tokenizer *t; /* every byte is there, nothing stands twice */
