@@ -1,11 +1,12 @@
+#define _GNU_SOURCE /* fopencookie() */
+
 #include "tracing.h"
 
 #include "base/error.h"
+#include "base/file.h"
 
-#include <errno.h>
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stdio.h>
 
 static const double quantile[] = {0.05, 0.25, 0.5, 0.75, 0.95};
 static const double LN2 = 0.693147180559945309;
@@ -202,29 +203,39 @@ void ka_trace_json(struct ka_json *j, const kl_trace *t, const struct ka_loaded 
     ka_json_close(j, ']');
 }
 
+/* A file that appears when it is complete, as the C library's streams write it. */
+struct sink {
+    struct kl__out *file;
+    uint64_t bytes;
+    kl_status status;
+    kl_error *err;
+};
+
+static ssize_t put_bytes(void *cookie, const char *data, size_t bytes)
+{
+    struct sink *s = cookie;
+    if (s->status == KL_OK)
+        s->status = kl__out_write(s->file, s->bytes, data, bytes, s->err);
+    s->bytes += bytes;
+    return s->status == KL_OK ? (ssize_t)bytes : 0;
+}
+
 kl_status ka_trace_save(const char *path, const kl_trace *t, const struct ka_loaded *l, kl_error *err)
 {
-    size_t n = strlen(path);
-    char *aside = malloc(n + 5);
-    if (!aside)
-        return kl__fail(err, KL_ERR_MEMORY, "out of memory");
-    memcpy(aside, path, n);
-    memcpy(aside + n, ".tmp", 5);
-    FILE *out = fopen(aside, "w");
-    bool fine = out != NULL;
+    struct sink s = {.err = err};
+    KL_TRY(kl__out_open(&s.file, path, NULL, err));
+    FILE *out = fopencookie(&s, "w", (cookie_io_functions_t){.write = put_bytes});
     if (out) {
         struct ka_json j = {.out = out, .compact = true};
         ka_json_open(&j, NULL, '{');
         ka_trace_json(&j, t, l, (struct ka_trace_view){.whole = true});
         ka_json_close(&j, '}');
         fputc('\n', out);
-        fine = !ferror(out);
-        fine = fclose(out) == 0 && fine;
-        fine = fine && rename(aside, path) == 0;
-    }
-    int error = errno;
-    if (!fine && out)
-        remove(aside);
-    free(aside);
-    return fine ? KL_OK : kl__fail(err, KL_ERR_IO, "%s cannot be written: %s", path, strerror(error));
+        fclose(out);
+    } else
+        s.status = kl__fail(err, KL_ERR_MEMORY, "out of memory");
+    if (s.status == KL_OK)
+        return kl__out_commit(s.file, s.bytes, err);
+    kl__out_abandon(s.file);
+    return s.status;
 }
