@@ -106,6 +106,12 @@ static kl_status judge(struct ka_training *t, struct ka_row *row, kl_error *err)
 /* Steps without gradients after which a run ends: nothing changes any more, however long it goes on. */
 enum { LOST_STEPS = 16 };
 
+/* A checkpoint of each of them would push out those that may be good; the last step's is that of the end. */
+static bool worth_saving(const struct ka_training *t)
+{
+    return t->n_lost == 0 || t->step == t->r->steps;
+}
+
 static kl_status lose(const struct ka_training *t, kl_error *err)
 {
     return kl__fail(
@@ -113,12 +119,6 @@ static kl_status lose(const struct ka_training *t, kl_error *err)
         "the gradients of the last %lld steps, to step %lld, are not finite; checkpoints before them are in "
         "%s, and --best writes the best model",
         (long long)t->n_lost, (long long)t->step, t->r->output);
-}
-
-/* A checkpoint of parameters that are no good any more would push out one that is; the last step's is the end's. */
-static bool worth_saving(const struct ka_training *t)
-{
-    return t->n_lost == 0 || t->step == t->r->steps;
 }
 
 static kl_status one_step(struct ka_training *t, bool live, kl_error *err)
@@ -159,8 +159,6 @@ kl_status ka_training_run(struct ka_training *t, int64_t stop, bool *done, kl_er
     if (live)
         fputc('\n', stderr);
     *done = t->step == t->r->steps;
-    if (status == KL_OK && interrupted && !worth_saving(t))
-        return lose(t, err);
     if (status == KL_OK && interrupted && t->step > t->first) {
         status = ka_training_save(t, err);
         if (status == KL_OK)
