@@ -220,27 +220,62 @@ static bool is_of_type(const struct json_t *value, const struct json_t *type)
     return fits;
 }
 
+static int by_bytes(const void *a, const void *b)
+{
+    const struct kl__str *x = a, *y = b;
+    int order = memcmp(x->at, y->at, x->bytes < y->bytes ? x->bytes : y->bytes);
+    return order ? order : (x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+/* One of these sorted texts, whose first `at` bytes are the same and have been written: what they begin with, and then
+ * by the next byte, so that there are never more ways to go on than bytes, however many texts there are. */
+static struct kl__expr *one_of_texts(struct kl__schema *s, const struct kl__str *text, size_t n, size_t at)
+{
+    size_t same = at, end;
+    while (same < text[0].bytes && same < text[n - 1].bytes && text[0].at[same] == text[n - 1].at[same])
+        same++;
+    struct kl__expr *begin = kl__expr_text(s->p, text[0].at + at, same - at), *all = kl__expr_new(s->p, KL__EXPR_ALT);
+    for (size_t first = 0; first < n; first = end) {
+        bool whole = text[first].bytes == same;
+        for (end = first + 1; !whole && end < n && text[end].at[same] == text[first].at[same];)
+            end++;
+        if (!kl__expr_add(s->p, all, whole ? kl__expr_new(s->p, KL__EXPR_SEQ)
+                                           : one_of_texts(s, text + first, end - first, same)))
+            return NULL;
+    }
+    return kl__schema_seq(s, 2, (struct kl__expr *[]){begin, all});
+}
+
 /* One of these values, as far as they are of the schema's type. */
 static struct kl__expr *one_of_values(struct kl__schema *s, const struct json_t *schema, const char *keyword,
                                       const struct json_t *value)
 {
     const struct json_t *type = kl__json_member(schema, "type");
-    struct kl__expr *all = kl__expr_new(s->p, KL__EXPR_ALT);
-    bool list = strcmp(keyword, "enum") == 0, any = false;
-    size_t n = list ? kl__json_items(value) : 1;
+    bool list = strcmp(keyword, "enum") == 0;
+    size_t n = list ? kl__json_items(value) : 1, n_text = 0;
+    struct kl__str *text = kl__arena_take(&s->p->arena, (n + 1) * sizeof *text);
+    if (!text) {
+        kl__parse_memory(s->p);
+        return NULL;
+    }
     for (size_t i = 0; i < n; i++) {
         const struct json_t *one = list ? kl__json_item(value, i) : value;
         if (!is_of_type(one, type))
             continue;
-        any = true;
-        if (!kl__expr_add(s->p, all, literal(s, one)))
+        const struct kl__expr *written = literal(s, one);
+        if (!written)
             return NULL;
+        text[n_text++] = written->text;
     }
-    if (!any)
+    if (!n_text) {
+        const char *expected = !list ? "a value of its type" : n ? "something of its type in it"
+                                                                 : "an array with something in it";
         kl__parse_fail(s->p, list && !n ? KL_ERR_FORMAT : KL_ERR_UNSUPPORTED, "the JSON schema has %s, expected %s",
-                       keyword, !list ? "a value of its type" : n ? "something of its type in it"
-                                                                  : "an array with something in it");
-    return any ? all : NULL;
+                       keyword, expected);
+        return NULL;
+    }
+    qsort(text, n_text, sizeof *text, by_bytes);
+    return one_of_texts(s, text, n_text, 0);
 }
 
 static struct kl__expr *one_of(struct kl__schema *s, const struct json_t *list, const char *name)

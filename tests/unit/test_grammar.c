@@ -128,6 +128,29 @@ static void what_they_allow(void **state)
         check_row(&rows[i]);
 }
 
+/* Many values have beginnings in common, and some are the beginning of others. */
+static void many_values(void **state)
+{
+    (void)state;
+    enum { N = 5000 };
+    char *text = kt_bytes(16 * N), one[16];
+    int at = sprintf(text, "{\"enum\":[");
+    for (int i = 0; i < N; i++)
+        at += sprintf(text + at, "%d,\"v%d\",", 3 * i, i);
+    sprintf(text + at, "[\"v1\"],\"v1\"]}");
+    kl_grammar *g = compile(S, text);
+    for (int i = 0; i < 3 * N + 9; i += 7) {
+        sprintf(one, "%d", i);
+        assert_true(accepts(g, one) == (i % 3 == 0 && i < 3 * N));
+        sprintf(one, "\"v%d\"", i);
+        assert_true(accepts(g, one) == (i < N));
+    }
+    assert_true(accepts(g, "[\"v1\"]"));
+    assert_false(accepts(g, "\"v\"") || accepts(g, "") || accepts(g, "\"v1"));
+    kl_grammar_close(g);
+    kt_free_all();
+}
+
 /* ------------------------------------------------------------------------------------------------------ refusals -- */
 
 static const struct {
@@ -418,7 +441,8 @@ static void tails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_they_allow), cmocka_unit_test(what_is_refused), cmocka_unit_test(large_ones),
+        cmocka_unit_test(what_they_allow), cmocka_unit_test(many_values),
+        cmocka_unit_test(what_is_refused), cmocka_unit_test(large_ones),
         cmocka_unit_test(masks),           cmocka_unit_test(dead_ends),       cmocka_unit_test(tails),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
