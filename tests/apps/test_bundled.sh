@@ -34,3 +34,22 @@ tr '\n' ' ' <"$scratch/text" >"$scratch/line"
 run perplexity --json "$scratch/line"
 expect_code 0
 expect_json "d['bits_per_byte'] < 1.6"
+
+# A folder called models beside somebody's prefix is his own: what is installed there has a model, or has none.
+home=$(cd "$scratch" && pwd -P)/home place=$home/.local
+mkdir -p "$place/bin" "$place/share/klinear" "$home/models"
+cp "$klinear" "$place/bin/klinear"
+echo "for another program" >"$home/models/another.gguf"
+unset KLINEAR_MODELS
+klinear=$place/bin/klinear
+run inspect --json
+expect_code 1
+expect_err "klinear inspect: no model was named (-m), and there is none in $place/share/klinear/models"
+cp -r "$models" "$place/share/klinear/models"
+run inspect --json
+expect_code 0
+rm "$place/share/klinear/models"/*.gguf
+cp "$models"/*.gguf "$models/NOTICE" "$home/models" # as in a source tree, whose name is of no account
+rm "$home/models/another.gguf"
+run inspect --json
+expect_code 0

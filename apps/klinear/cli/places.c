@@ -65,6 +65,15 @@ static bool beside_program(char *folder, size_t bytes, int up, const char *down)
     return written > 0 && (size_t)written < bytes;
 }
 
+/* The folder of models of the source tree that the program was built in.  Above an installed program may lie another of
+ * that name (~/models, for ~/.local/bin), with models for other programs: ours has the notice of our model. */
+static bool models_of_source(char *folder, size_t bytes)
+{
+    char notice[PATH_MAX];
+    return beside_program(notice, sizeof notice, 2, "models/NOTICE") && access(notice, R_OK) == 0 &&
+           beside_program(folder, bytes, 2, "models");
+}
+
 kl_status ka_bundled_model(char *path, size_t bytes, kl_error *err)
 {
     char source[PATH_MAX] = "", installed[PATH_MAX] = "";
@@ -74,11 +83,12 @@ kl_status ka_bundled_model(char *path, size_t bytes, kl_error *err)
             return KL_OK;
         return kl__fail(err, KL_ERR_IO, "no model was named (-m), and there is none in %s", told);
     }
-    if (beside_program(source, sizeof source, 2, "models") && model_in(path, bytes, source))
-        return KL_OK;
     if (beside_program(installed, sizeof installed, 1, "share/klinear/models") && model_in(path, bytes, installed))
         return KL_OK;
-    return kl__fail(err, KL_ERR_IO, "no model was named (-m), and there is none in %s or %s", source, installed);
+    if (models_of_source(source, sizeof source) && model_in(path, bytes, source))
+        return KL_OK;
+    return kl__fail(err, KL_ERR_IO, "no model was named (-m), and there is none in %s%s%s", installed,
+                    *source ? " or " : "", source);
 }
 
 /* --------------------------------------------------------------------------------------------------------- state -- */

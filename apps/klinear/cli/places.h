@@ -5,8 +5,8 @@
 #include "klinear/kl.h"
 
 /** The model that comes with the program: the first *.gguf file by name, or else the first folder with a config.json,
- *  in $KLINEAR_MODELS, or in models/ of the source tree that holds the program, or in share/klinear/models of the
- *  prefix that it is installed in.  path [bytes].  Errors: KL_ERR_IO, with the places where none was. */
+ *  in $KLINEAR_MODELS, or in share/klinear/models of the prefix that the program is installed in, or in models/ of the
+ *  source tree that holds it, beside a NOTICE.  path [bytes].  Errors: KL_ERR_IO, with the places where none was. */
 kl_status ka_bundled_model(char *path, size_t bytes, kl_error *err);
 
 /** Path of a file that outlives the program: $XDG_STATE_HOME/klinear/NAME, by default ~/.local/state/klinear/NAME.  The
