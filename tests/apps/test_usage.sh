@@ -42,6 +42,18 @@ while read -r verb; do
     [ "$(wc -L <"$scratch/one")" -le 100 ] || fail "expected lines of at most 100 columns"
 done <<<"$verbs"
 
+# A letter that is none is named, not what stands before it; so is a value where there is none.
+run run --raw -Zp Once
+expect_refused "klinear run: -Z is no option here, or takes no value; see --help"
+run run -qZ
+expect_refused "klinear run: -Z is no option here, or takes no value; see --help"
+run run --help=me
+expect_refused "klinear run: --help=me is no option here, or takes no value; see --help"
+run run --quiet=1
+expect_refused "klinear run: --quiet=1 is no option here, or takes no value; see --help"
+run run -q -p
+expect_refused "klinear run: -p needs a value; see --help"
+
 run fly
 expect_refused 'klinear: there is no verb "fly"; "klinear help" lists them'
 run help fly

@@ -235,6 +235,15 @@ static int option_of(const struct reading *r, int code)
     return -1;
 }
 
+/* A letter that getopt_long does not know is in optopt: it may stand among others in an argument that getopt has not
+ * left yet.  h is known; with it a value was refused, as in --help=X. */
+static void complain_about_option(const struct ka_verb *verb, const char *found)
+{
+    char letter[] = {'-', (char)optopt, 0};
+    bool alone = optopt > ' ' && optopt <= '~' && optopt != 'h';
+    ka_complain(verb, "%s is no option here, or takes no value; see --help", alone ? letter : found);
+}
+
 bool ka_read_options(const struct ka_verb *verb, int argc, char **argv, void *settings, int *first, bool *help)
 {
     struct reading r;
@@ -250,7 +259,7 @@ bool ka_read_options(const struct ka_verb *verb, int argc, char **argv, void *se
         if (code == ':')
             ka_complain(verb, "%s needs a value; see --help", found);
         else if (code == '?')
-            ka_complain(verb, "%s is no option here, or takes no value; see --help", found);
+            complain_about_option(verb, found);
         int i = code == ':' || code == '?' ? -1 : option_of(&r, code);
         if (i < 0 || !read_value(verb, &r.at[i], optarg, settings))
             return false;
