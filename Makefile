@@ -23,6 +23,8 @@ override MODEL := $(value MODEL)
 export PROMPT MODEL
 
 .DEFAULT_GOAL := help
+# Two goals of one command line would configure and build in the same folder at once.
+.NOTPARALLEL:
 .PHONY: help run needle test bench build build-tests check-rules install clean packages packages-test
 
 help:
@@ -56,8 +58,9 @@ bench: build
 	@$(BUILD)/klinear bench ops $(ARGS)
 
 test: build-tests
+	@rm -f $(BUILD)/tests.xml # an older run is not counted in place of one that did not come to its end
 	@ctest --preset $(PRESET) -j $(JOBS) $(if $(TIER),-L '^$(TIER)$$') \
-	    --output-junit $(CURDIR)/$(BUILD)/tests.xml --test-output-size-passed 1000000; \
+	    --output-junit "$(CURDIR)/$(BUILD)/tests.xml" --test-output-size-passed 1000000; \
 	    python3 tools/count_tests.py $(BUILD)/tests.xml
 
 check-rules: build-tests

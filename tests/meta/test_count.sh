@@ -33,3 +33,30 @@ suite "$good" "$(case_of apps/d notrun '' '<skipped message="SKIP_RETURN_CODE=77
 says 0 "1 passed, 0 failed"
 suite
 says 1 "0 passed, 0 failed"
+rm "$tree/tests.xml" # a run that did not come to its end
+says 1 "0 passed, 1 failed"
+echo '<?xml version="1.0"?><testsuite>' | plant tests.xml
+says 1 "0 passed, 1 failed"
+
+# make test counts its own run in a folder with a space, and no older one where ctest did not write.
+folder="$tree/a folder"
+plant "a folder/tools/bootstrap.sh" </dev/null
+cp "$tools/count_tests.py" "$folder/tools/"
+cp "$tools/../Makefile" "$folder/"
+mkdir -p "$folder/build/release" "$tree/bin"
+plant bin/cmake </dev/null
+plant bin/ctest <<'END'
+#!/bin/sh
+while [ $# -gt 0 ] && [ "$1" != --output-junit ]; do shift; done
+[ -z "$STANDS_STILL" ] || exit 1
+echo '<testsuite><testcase name="unit/a" status="run"/></testsuite>' >"$2"
+END
+chmod +x "$folder/tools/bootstrap.sh" "$tree/bin/cmake" "$tree/bin/ctest"
+make_says() { # STANDS_STILL LAST_LINE
+    local said
+    said=$(PATH=$tree/bin:$PATH STANDS_STILL=$1 MAKEFLAGS= make -C "$folder" test 2>/dev/null)
+    said=$(grep 'passed' <<<"$said")
+    [ "$said" = "$2" ] || { echo "FAILED: make test: expected $2, got $said"; exit 1; }
+}
+make_says "" "1 passed, 0 failed"
+make_says 1 "0 passed, 1 failed"
