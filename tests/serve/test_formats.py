@@ -89,6 +89,23 @@ def check_tools(s):
     events = s.stream(CHAT, user(tools=tools, tool_choice="required", max_tokens=40))
     calls = [c["delta"]["tool_calls"] for _, e in events[:-1] for c in e["choices"] if "tool_calls" in c["delta"]]
     expect(calls and calls[0][0]["function"]["name"] in ("weather-now", "other"), str(calls)[:300])
+    flat = [dict(tool["function"], type="function") for tool in tools]
+    answer = s.post(RESPONSES, {"input": "Hi", "tools": flat, "tool_choice": dict(flat[0]), "seed": 1})
+    arguments = json.loads(answer["output"][0]["arguments"])
+    expect(arguments["city"] in ("Oslo", "Rome") and 1 <= arguments["days"] <= 9, str(answer["output"]))
+    body = {"input": "Hi", "tools": flat, "tool_choice": "required", "max_output_tokens": 40,
+            "text": {"format": {"type": "json_object"}}}
+    items = [e["item"] for name, e in s.stream(RESPONSES, body) if name == "response.output_item.added"]
+    expect(items and items[0]["type"] == "function_call" and items[0]["name"] in ("weather-now", "other"), str(items))
+    s.refused(400, dict(body, tool_choice={"type": "function", "name": "x"}), "none of the tools", path=RESPONSES)
+    s.refused(400, dict(body, tools=[]), "no tools", path=RESPONSES)
+    talk = {"messages": user()["messages"], "max_tokens": 400, "seed": 3,
+            "tool_choice": {"type": "tool", "name": "other"},
+            "tools": [{"name": f["name"], "input_schema": f["parameters"]} for f in flat]}
+    given = s.post("/v1/messages", talk)["content"][0]["input"]
+    expect(given["city"] in ("Oslo", "Rome") and 1 <= given["days"] <= 9, str(given))
+    s.refused(400, dict(talk, tool_choice={"type": "tool", "name": "x"}), "none of the tools", path="/v1/messages")
+    s.refused(400, dict(talk, tools=[]), "no tools", path="/v1/messages")
     tools[0]["function"]["parameters"]["not"] = {}
     s.post(CHAT, user(tools=tools, tool_choice=named, max_tokens=5))
     tools[0]["function"]["strict"] = True

@@ -1,4 +1,5 @@
 /* POST /v1/messages and /v1/messages/count_tokens: the API of Anthropic. */
+#include "formats.h"
 #include "routes.h"
 #include "turns.h"
 
@@ -8,7 +9,7 @@
 /* What a stream has begun: the block that is open. */
 struct own {
     int block; /* its index; the next one's when none is open */
-    bool open;
+    bool open, text; /* one is; it is a text */
 };
 
 /* ------------------------------------------------------------------------------------------------------ messages -- */
@@ -177,20 +178,23 @@ static bool read_tools(struct ks_generation *g, const struct ks_fields *f, struc
     if (choice && !type)
         return ks_refuse(f->p, 400, "tool_choice", NULL, "tool_choice has no type, expected auto, any, tool or none");
     g->one_call = json_is_true(json_object_get(choice, "disable_parallel_tool_use"));
+    bool calls = type && strcmp(type, "auto") != 0 && strcmp(type, "none") != 0, one = calls && !strcmp(type, "tool");
+    if ((calls && !one && strcmp(type, "any") != 0) || (one && !name))
+        return ks_refuse(f->p, 400, "tool_choice", NULL,
+                         "tool_choice.type is \"%.40s\", expected auto, any, tool (with a name) or none", type);
+    if (calls && !json_array_size(tools))
+        return ks_refuse(f->p, 400, "tool_choice", NULL, "tool_choice asks for a call, but there are no tools");
     if (!json_array_size(tools) || (type && strcmp(type, "none") == 0))
         return true;
     json_t *all = tools_of(tools);
     if (!all)
         return ks_refuse(f->p, 400, "tools", NULL, "tools has a tool without a name or an input_schema");
-    bool fine = ks_turns_tools(t, all, f->p);
+    kl_text called = kl_text_of(one ? name : "");
+    bool fine = ks_turns_tools(t, all, f->p) &&
+                (!calls || (ks_force_call(g->x->server, forced, n_forced, called, f->p) &&
+                            ks_format_call(g, all, called, f->p)));
     json_decref(all);
-    if (!fine || !type || strcmp(type, "auto") == 0)
-        return fine;
-    bool one = strcmp(type, "tool") == 0;
-    if ((!one && strcmp(type, "any") != 0) || (one && !name))
-        return ks_refuse(f->p, 400, "tool_choice", NULL,
-                         "tool_choice.type is \"%.40s\", expected auto, any, tool or none", type);
-    return ks_force_call(g->x->server, forced, n_forced, kl_text_of(one ? name : ""), f->p);
+    return fine;
 }
 
 /* ------------------------------------------------------------------------------------------------------- answers -- */
@@ -286,8 +290,11 @@ static void text(struct ks_choice *c, kl_text new, json_t *logprobs)
 {
     struct own *own = c->g->own;
     (void)logprobs;
+    if (own->open && !own->text) /* behind a section of calls */
+        close_block(c);
     if (!own->open)
         open_block(c, json_pack("{s:s,s:s}", "type", "text", "text", ""));
+    own->text = true;
     event(c, "content_block_delta",
           json_pack("{s:i,s:{s:s,s:o}}", "index", own->block, "delta", "type", "text_delta", "text",
                     ks_text_json(new.data, new.bytes)));
@@ -297,6 +304,7 @@ static void call(struct ks_choice *c, int i)
 {
     close_block(c);
     open_block(c, use_json(&c->call[i], json_object()));
+    ((struct own *)c->g->own)->text = false;
 }
 
 static void arguments(struct ks_choice *c, int i, kl_text new)

@@ -139,6 +139,9 @@ static bool read_tools(struct ks_generation *g, const struct ks_fields *f, struc
         return ks_refuse(f->p, 400, "tool_choice", NULL,
                          "tool_choice is %s, expected auto, none, required, or an object with a name",
                          word ? word : ks_kind(choice));
+    bool calls = choice && (!word || strcmp(word, "required") == 0);
+    if (calls && !json_array_size(tools))
+        return ks_refuse(f->p, 400, "tool_choice", NULL, "tool_choice asks for a call, but there are no tools");
     if (!json_array_size(tools) || (word && strcmp(word, "none") == 0))
         return true;
     json_t *all = json_array();
@@ -155,10 +158,14 @@ static bool read_tools(struct ks_generation *g, const struct ks_fields *f, struc
             all, json_pack("{s:s,s:o}", "type", "function", "function", function ? function : json_object()));
     }
     fine = fine && ks_turns_tools(t, all, f->p);
+    json_array_foreach(tools, i, tool) /* of which the prompt has no word */
+        if (json_is_true(json_object_get(tool, "strict")))
+            json_object_set_new(json_object_get(json_array_get(all, i), "function"), "strict", json_true());
+    kl_text called = kl_text_of(name ? name : "");
+    if (fine && calls)
+        fine = ks_force_call(g->x->server, forced, n_forced, called, f->p) && ks_format_call(g, all, called, f->p);
     json_decref(all);
-    if (!fine || !choice || (word && strcmp(word, "auto") == 0))
-        return fine;
-    return ks_force_call(g->x->server, forced, n_forced, kl_text_of(name ? name : ""), f->p);
+    return fine;
 }
 
 /* ------------------------------------------------------------------------------------------------------- answers -- */

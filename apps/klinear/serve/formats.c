@@ -117,5 +117,5 @@ bool ks_format_call(struct ks_generation *g, const json_t *tools, kl_text name, 
         if (own && strcmp(own, name.data) == 0)
             return one_tool(g, function, p);
     }
-    return true;
+    return ks_refuse(p, 400, "tool_choice", NULL, "tool_choice names \"%.64s\", which is none of the tools", name.data);
 }
