@@ -206,6 +206,18 @@ const tests = {
         await v.close();
     },
 
+    async "a conversation that is deleted while it is written stays deleted, and the page goes on"(server) {
+        const v = await visitor(server), page = await v.open();
+        let id;
+        await inTheMiddle(page, async () => {
+            id = new URL(page.url()).hash.slice(1);
+            await page.locator("#conversations li.current .delete").evaluate((b) => b.click());
+        }, "Begin a text");
+        await idle(page);
+        expect(await page.evaluate((k) => localStorage.getItem("klinear.c." + k) === null, id), "it came back");
+        await v.close();
+    },
+
     async "the memory view shows what the trace says, and saves it"(server) {
         for (const colorScheme of ["light", "dark"]) {
             const v = await visitor(server, { colorScheme }), page = await v.open();

@@ -31,15 +31,19 @@ const thread = new Thread({
 function render() {
     thread.show(conversation, running, editing);
     renderList();
-    const text = conversation.mode === "text", busy = running !== null;
+    const text = conversation.mode === "text";
     $("send").textContent = text ? "Continue" : "Send";
-    $("send").hidden = busy;
-    $("stop").hidden = !busy;
+    showBusy();
     $("message-label").textContent = text ? "Text to go on with" : "Message";
     $("message").placeholder = text ? "Write what comes next, or nothing" : "Write a message";
     $("hint").textContent = coarse() ? "" : text ? "Ctrl + Enter: continue. Escape: stop."
         : "Enter: send. Shift + Enter: new line. Escape: stop.";
     document.title = conversation.title ? `${conversation.title} · klinear` : "klinear";
+}
+
+function showBusy() {
+    $("send").hidden = running !== null;
+    $("stop").hidden = running === null;
 }
 
 const coarse = () => matchMedia("(pointer: coarse)").matches;
@@ -237,7 +241,9 @@ async function generate(parent) {
     if (running === me) running = null;
     $("doing").hidden = true;
     keep(c);
-    if (conversation === c) render();
+    if (conversation === c) return render();
+    showBusy(); /* another conversation is shown: what somebody may be writing there stays */
+    renderList();
 }
 
 /** Between a text and what is put behind it. */
@@ -469,7 +475,12 @@ function wire() {
 
 /** Another tab has changed something. */
 function joinTabs(id) {
-    if (id === conversation.id && !store.load(id) && Object.keys(conversation.nodes).length) {
+    const gone = id && !store.load(id);
+    if (gone) {
+        if (running?.conversation.id === id) stop();
+        store.remove(id);
+    }
+    if (gone && id === conversation.id && Object.keys(conversation.nodes).length) {
         say("This conversation was deleted in another tab.");
         return begin();
     }

@@ -54,8 +54,10 @@ export function join(conversation, other) {
     conversation.title ||= other.title;
 }
 
+const removed = new Set(); /* an answer that was under way must not bring its conversation back */
+
 export function save(conversation) {
-    if (!Object.keys(conversation.nodes).length) return;
+    if (removed.has(conversation.id) || !Object.keys(conversation.nodes).length) return;
     join(conversation, load(conversation.id));
     conversation.updated = Date.now();
     if (!write(keyOf(conversation.id), conversation)) return;
@@ -64,6 +66,7 @@ export function save(conversation) {
 }
 
 export function remove(id) {
+    removed.add(id);
     localStorage.removeItem(keyOf(id));
     write(LIST, read(LIST, []).filter((c) => c.id !== id));
 }
