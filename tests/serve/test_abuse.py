@@ -201,6 +201,18 @@ def many_calls(s):
     expect(time.time() - start < 15, f"{time.time() - start:.1f} s")
 
 
+def patient(program):
+    """A connection may be idle for as long as --idle-seconds has it, which is 75 where nothing is said."""
+    ask = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with Server(program) as s:
+        raw = connect(s)
+        for seconds in (64, 0):
+            raw.sendall(ask)
+            expect(b" 200 " in raw.recv(65536), "a connection that was idle for a while")
+            time.sleep(seconds)
+        raw.close()
+
+
 def main(program):
     limits = ["--header-seconds", "2", "--body-seconds", "3", "--idle-seconds", "5", "--connections", "100",
               "--ping-seconds", "1"]
@@ -219,6 +231,7 @@ def main(program):
         expect(not s.get("/slots"), "something is still being worked on")
     with Server(program, "--ctx", "1000") as s:
         many_calls(s)
+    patient(program)
     print("fine")
 
 

@@ -207,14 +207,15 @@ static bool host_is(const char *host, const char *name)
     return strncasecmp(host, name, n) == 0 && (host[n] == 0 || host[n] == ':');
 }
 
-/* Pages of other sites can make a browser send requests here; without keys the names that they used give them away. */
+/* Pages of other sites can make a browser send requests here; without keys the names that they used give them away.
+ * Under what names others know an address that they can reach nobody has said: there only the origin is looked at. */
 static bool is_from_here(struct ks_exchange *x)
 {
     const struct ks_server *s = x->server;
     const char *host = header(x, "Host"), *origin = header(x, "Origin");
-    if (s->keys.n || !s->loopback)
+    if (s->keys.n)
         return true;
-    if (host && !host_is(host, "localhost") && !host_is(host, "127.0.0.1") && !host_is(host, "[::1]") &&
+    if (s->loopback && host && !host_is(host, "localhost") && !host_is(host, "127.0.0.1") && !host_is(host, "[::1]") &&
         !host_is(host, s->o->host))
         return false;
     if (!origin || (s->o->cors && (strcmp(s->o->cors, "*") == 0 || strcmp(s->o->cors, origin) == 0)))
@@ -518,13 +519,21 @@ static kl_status read_tls(struct ka_input pem[2], const struct ks_options *o, kl
     return ka_read_input(&pem[1], o->tls_key, PEM_BYTES, err);
 }
 
+/* The library's own limit holds for all that our deadlines are for, too: it may not come before any of them. */
+static unsigned stalled_seconds(const struct ks_options *o)
+{
+    int64_t most = o->body_seconds > o->idle_seconds ? o->body_seconds : o->idle_seconds;
+    most = most > o->header_seconds ? most : o->header_seconds;
+    return (unsigned)(most > STALLED_SECONDS ? most + 1 : STALLED_SECONDS);
+}
+
 /* What does not depend on where connections come from. */
 static struct MHD_Daemon *start_daemon(struct ks_server *s, unsigned flags, struct MHD_OptionItem *more)
 {
     return MHD_start_daemon(
         flags | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER,
         be_quiet, NULL, MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->o->connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)HEADER_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)STALLED_SECONDS, MHD_OPTION_NOTIFY_COMPLETED,
+        (size_t)HEADER_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, stalled_seconds(s->o), MHD_OPTION_NOTIFY_COMPLETED,
         on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
 }
 
