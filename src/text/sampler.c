@@ -223,7 +223,7 @@ kl_status kl_sampler_next(kl_sampler *s, kl_sampled *sampled, kl_sampler_state *
         s->logit[g->bias[i].id] += g->bias[i].bias;
     int32_t best = highest(s->logit, s->n_vocab);
     if (s->logit[best] == -INFINITY)
-        return kl__fail(err, KL_ERR_NUMERIC, "bias forbids every token that the logits allow");
+        return kl__fail(err, KL_ERR_ARGUMENT, "bias forbids every token that the logits allow");
     kl_sampled to = {.id = best};
     if (g->temperature > 0 && g->top_k != 1)
         to.id = draw(s, g, s->logit[best], kl__random(state->seed, state->n_drawn));

@@ -81,8 +81,25 @@ def check_completions(s):
     expect(len(lists["tokens"]) == len(ids) + 2 and lists["token_logprobs"][0] is None, "log-probabilities of a prompt")
     expect(all(x < 0 for x in lists["token_logprobs"][1:]), "logarithms of probabilities")
     expect(lists["text_offset"][:2] == [0, len(lists["tokens"][0])], "offsets")
+    check_offsets(s)
     score = s.post(TEXT, {"prompt": "Once upon", "echo": True, "logprobs": 1, "max_tokens": 0})
     expect(len(score["choices"][0]["logprobs"]["tokens"]) == len(ids), "only the prompt")
+
+
+def check_offsets(s):
+    """Where tokens begin in the text; the same in streams."""
+    marker = s.post("/tokenize", {"content": "<|tool_call_end|>", "parse_special": True})["tokens"][0]
+    for more in ({}, {"echo": True}, {"logit_bias": {str(marker): 12}, "max_tokens": 40}):
+        body = dict({"prompt": "Été", "seed": 1, "logprobs": 1}, **more)
+        whole, new = s.post(TEXT, body), []
+        lists, text = whole["choices"][0]["logprobs"], whole["choices"][0]["text"]
+        for at, token in zip(lists["text_offset"], lists["tokens"]):
+            there = "\ufffd" in token or token.startswith("<|") or text[at:].lstrip("\ufffd").startswith(token)
+            expect(there, f"{token!r} at {at}: {text!r}")
+        for _, e in s.stream(TEXT, body)[:-1]:
+            new += (e["choices"][0]["logprobs"] or {}).get("text_offset", [])
+        expect(len(new) > 1 and (len(new) == len(lists["tokens"]) or "echo" in more), f"{len(new)} offsets in a stream")
+        expect(new == lists["text_offset"][-len(new):], f"offsets of a stream, {more}: {new}, {lists['text_offset']}")
 
 
 def check_cache(s):
@@ -120,6 +137,12 @@ def check_tools(s):
     deltas = [e["choices"][0]["delta"] for _, e in s.stream(CHAT, called)[:-1]]
     calls = [d["tool_calls"][0] for d in deltas if "tool_calls" in d]
     expect(calls[0]["function"]["name"] == "weather" and calls[0]["index"] == 0, "a call in a stream")
+    for bias in ({}, {str(end[0]): 100}, {"40": 100}):
+        body = dict(forced, logprobs=True, logit_bias=bias, parallel_tool_calls=False, seed=2, max_tokens=12)
+        whole = [t["id"] for t in s.post(CHAT, body)["choices"][0]["logprobs"]["content"]]
+        parts = [e["choices"][0]["logprobs"] for _, e in s.stream(CHAT, body)[:-1]]
+        told = [t["id"] for part in parts if part for t in part["content"]]
+        expect(told == whole and whole, f"log-probabilities of a call: {told} in a stream, {whole}")
     faulty = s.post(CHAT, dict(called, parallel_tool_calls=True))["choices"][0]
     expect(len(faulty["message"]["tool_calls"]) == 1, "a marker out of place ends the answer, calls before it are kept")
     talk = [{"role": "user", "content": "Hi"},
@@ -338,6 +361,13 @@ def check_keys(program):
             statuses = [s.ask("GET", "/v1/models", headers=first)[0] for _ in range(8)]
             served = statuses.count(200)  # 4, and 6 where the two before have become so old that they do not count
             expect(4 <= served <= 6 and statuses.count(429) == 8 - served, f"6 requests a minute: {statuses}")
+        with Server(program, "--host", "0.0.0.0", "--public") as s:
+            here = f"http://{s.host}:{s.port}"
+            for origin, status in (("http://evil.example", 403), ("null", 403), (here, 200)):
+                got = s.ask("GET", "/v1/models", headers={"Origin": origin})[0]
+                expect(got == status, f"--public, a page from {origin}: {got}")
+            got = s.ask("GET", "/v1/models", headers={"Host": "any.example"})[0]
+            expect(got == 200, f"--public, by another name: {got}")
         s = Server(program, "--host", "0.0.0.0")
         try:
             s.__enter__()
@@ -407,6 +437,9 @@ def main(program):
         check_messages(s)
         check_embeddings(s)
         check_refusals(s)
+        many = {"content": "a b " * 2000, "with_pieces": True}
+        s.refused(400, many, "with their pieces", path="/tokenize")
+        expect(s.post("/tokenize", dict(many, with_pieces=False))["count"] > 2048, "without, they are counted")
         check_company(s)
         check_leaving(s)
     with Server(program, "--cache", "-1") as s:  # what the cache gave is what there is without one

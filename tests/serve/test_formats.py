@@ -58,6 +58,7 @@ def check_schemas(s):
 
 
 def check_grammars(s):
+    s.refused(400, user(regex="I", logit_bias={"40": -100}), "bias forbids")
     for field, value, right in [
             ("grammar", "root ::= (\"yes\" | \"no\") \"!\"{1,3}", r"(yes|no)!{1,3}"),
             ("regex", "\\d{3}-[a-f]+x", r"\d{3}-[a-f]+x"),

@@ -325,7 +325,7 @@ static void faults_of_logits(void **state)
     x[1] = 0;
     kl_logit_bias bias = {1, -INFINITY};
     KT_ASSERT_FAILED(kl_sampler_next(s, &got, &at, x, &(kl_sampling){.bias = &bias, .n_bias = 1}, NULL, &err),
-                     KL_ERR_NUMERIC, &err, "bias forbids");
+                     KL_ERR_ARGUMENT, &err, "bias forbids");
     assert_true(got.id == -9 && at.n_drawn == 4);
     kl_sampler_close(s);
 }

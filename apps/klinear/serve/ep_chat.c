@@ -126,17 +126,6 @@ static bool read_choice(const struct ks_fields *f, bool *none, bool *required, k
     return true;
 }
 
-static bool has_tool(const json_t *tools, const char *name)
-{
-    for (size_t i = 0; i < json_array_size(tools); i++) {
-        const char *own =
-            json_string_value(json_object_get(json_object_get(json_array_get(tools, i), "function"), "name"));
-        if (own && strcmp(own, name) == 0)
-            return true;
-    }
-    return false;
-}
-
 static bool read_tools(struct ks_generation *g, const struct ks_fields *f, struct ks_turns *t, int32_t **forced,
                        int *n_forced)
 {
@@ -149,9 +138,6 @@ static bool read_tools(struct ks_generation *g, const struct ks_fields *f, struc
         return ks_refuse(f->p, 400, "tools", NULL, "tools is %s, expected an array", ks_kind(tools));
     if (required && !json_array_size(tools))
         return ks_refuse(f->p, 400, "tool_choice", NULL, "tool_choice asks for a call, but there are no tools");
-    if (name.bytes && !has_tool(tools, name.data))
-        return ks_refuse(f->p, 400, "tool_choice", NULL, "tool_choice names \"%.64s\", which is none of the tools",
-                         name.data);
     g->one_call = !parallel;
     if (none || !json_array_size(tools))
         return true;
@@ -174,12 +160,16 @@ static json_t *chunk(struct ks_generation *g, json_t *choices)
                      (json_int_t)g->created, "model", g->x->server->name, "choices", choices);
 }
 
-/* One event; takes `delta` and `finish`, borrows `logprobs`. */
+/* One event, with what is not told of the tokens so far; takes `delta` and `finish`, borrows `logprobs`. */
 static void tell(struct ks_choice *c, json_t *delta, json_t *logprobs, json_t *finish)
 {
+    if (logprobs)
+        json_array_extend(c->untold, logprobs);
+    bool any = json_array_size(c->untold) > 0;
     json_t *choice = json_pack("{s:i,s:o,s:o,s:o}", "index", c->index, "delta", delta, "logprobs",
-                               logprobs ? json_pack("{s:O,s:n}", "content", logprobs, "refusal") : json_null(),
+                               any ? json_pack("{s:o,s:n}", "content", json_copy(c->untold), "refusal") : json_null(),
                                "finish_reason", finish);
+    json_array_clear(c->untold);
     ks_stream_json(c->g->x, NULL, chunk(c->g, json_pack("[o]", choice)));
 }
 

@@ -25,37 +25,59 @@ static json_t *text_of(const struct ks_choice *c, kl_text new)
     return text;
 }
 
+static int64_t characters(const char *text, size_t n)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (text[i] & 0xC0) != 0x80;
+    return sum;
+}
+
+/* Goes past a token, as the text does: a prompt that is echoed shows the names of markers, an answer does not, and has
+ * a character when its last byte is there. */
+static void pass_token(struct ks_choice *c, int32_t id, bool of_prompt)
+{
+    const kl_tokenizer *t = c->g->x->server->l->tokenizer;
+    kl_text whole = kl_tokenizer_text(t, id);
+    char *text = of_prompt ? NULL : malloc(kl_decoder_room(t));
+    if (of_prompt)
+        c->offset += characters(whole.data, whole.bytes);
+    else if (text)
+        c->offset += characters(text, kl_decoder_put(&c->passed, text, t, id));
+    free(text);
+}
+
 /* Adds an entry to the four lists of this API. */
-static void add_entry(json_t *lists, json_t *entry, int64_t *offset, bool tops)
+static void add_entry(struct ks_choice *c, json_t *lists, json_t *entry, bool of_prompt, bool tops)
 {
     json_t *token = json_object_get(entry, "token"), *tops_of = json_object(), *top;
     size_t i;
     json_array_append(json_object_get(lists, "tokens"), token);
     json_array_append(json_object_get(lists, "token_logprobs"), json_object_get(entry, "logprob"));
-    json_array_append_new(json_object_get(lists, "text_offset"), json_integer(*offset));
+    json_array_append_new(json_object_get(lists, "text_offset"), json_integer(c->offset));
     json_array_foreach(json_object_get(entry, "top_logprobs"), i, top)
         json_object_set(tops_of, json_string_value(json_object_get(top, "token")), json_object_get(top, "logprob"));
     json_array_append_new(json_object_get(lists, "top_logprobs"), tops ? tops_of : json_null());
     if (!tops)
         json_decref(tops_of);
-    for (const char *s = json_string_value(token); *s; s++) /* offsets count characters */
-        *offset += (*s & 0xC0) != 0x80;
+    pass_token(c, (int32_t)json_integer_value(json_object_get(entry, "id")), of_prompt);
 }
 
 static json_t *lists_of(struct ks_choice *c, json_t *entries, bool with_prompt)
 {
     json_t *lists = json_pack("{s:[],s:[],s:[],s:[]}", "tokens", "token_logprobs", "top_logprobs", "text_offset");
     bool tops = c->g->sampling.n_top > 0;
-    int64_t offset = 0;
     json_t *entry;
     size_t i;
     if (with_prompt && c->g->prompt_logprobs) {
-        json_t *first = json_pack("{s:o,s:n}", "token", ks_token_text(c->g->x->server, c->prompt->token[0]), "logprob");
-        add_entry(lists, first, &offset, false);
+        int32_t id = c->prompt->token[0];
+        json_t *first =
+            json_pack("{s:o,s:n,s:i}", "token", ks_token_text(c->g->x->server, id), "logprob", "id", (int)id);
+        add_entry(c, lists, first, true, false);
         json_decref(first);
-        json_array_foreach(c->prompt_logprobs, i, entry) add_entry(lists, entry, &offset, tops);
+        json_array_foreach(c->prompt_logprobs, i, entry) add_entry(c, lists, entry, true, tops);
     }
-    json_array_foreach(entries, i, entry) add_entry(lists, entry, &offset, tops);
+    json_array_foreach(entries, i, entry) add_entry(c, lists, entry, false, tops);
     return lists;
 }
 
@@ -74,8 +96,11 @@ static void tell(struct ks_choice *c, json_t *text, json_t *logprobs, const char
 
 static void begin(struct ks_choice *c)
 {
-    if (c->g->echo)
-        tell(c, text_of(c, (kl_text){0}), NULL, NULL);
+    if (!c->g->echo)
+        return;
+    for (int64_t i = 0; i < c->prompt->n; i++)
+        pass_token(c, c->prompt->token[i], true);
+    tell(c, text_of(c, (kl_text){0}), NULL, NULL);
 }
 
 static void text(struct ks_choice *c, kl_text new, json_t *logprobs)

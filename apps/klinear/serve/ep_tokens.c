@@ -29,6 +29,10 @@ void ks_ep_tokenize(struct ks_exchange *x)
     if (fine && !text.data)
         fine = ks_refuse(&p, 400, "content", NULL, "content is absent, expected a string");
     fine = fine && ks_encode(x->server, &token, &n, text, special ? KL_MARKUP_SPECIAL : KL_MARKUP_PLAIN, &p);
+    if (fine && pieces && n > x->server->context)
+        fine = ks_refuse(&p, 400, "with_pieces", NULL,
+                         "the text has %lld tokens, expected at most %lld with their pieces: the context has as many",
+                         (long long)n, (long long)x->server->context);
     if (fine)
         ks_answer_json(x, 200, ids_json(x->server, token, n, pieces));
     else

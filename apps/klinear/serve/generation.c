@@ -26,6 +26,7 @@ static void close_choice(struct ks_choice *c)
     kl_stop_close(c->stop);
     kl_guide_close(c->guide);
     json_decref(c->logprobs);
+    json_decref(c->untold);
     json_decref(c->prompt_logprobs);
 }
 

@@ -37,6 +37,9 @@ struct ks_choice {
     int n_call;
     bool faulty, ended;
     json_t *logprobs; /* array of what ks_token_json() makes; NULL: not wanted */
+    json_t *untold;   /* those among them that a stream has not told, as they belong to no text; NULL likewise */
+    int64_t offset;   /* characters of the text in front of the next token whose log-probability is told, and */
+    kl_decoder passed; /* what decoded those of the answer */
     json_t *prompt_logprobs;
     float *embedding; /* [n_embd] once it has ended, where it is wanted */
     kl_job_report report;

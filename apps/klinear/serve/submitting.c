@@ -34,6 +34,7 @@ static bool open_choices(struct ks_generation *g, struct ks_problem *p)
         c->prompt = &g->prompt[i / g->n];
         c->stop_found = -1;
         c->logprobs = g->logprobs ? json_array() : NULL;
+        c->untold = g->logprobs ? json_array() : NULL;
         c->prompt_logprobs = g->prompt_logprobs ? json_array() : NULL;
         kl_status status = g->n_stop ? kl_stop_open(&c->stop, g->stop, (size_t)g->n_stop, NULL, &err) : KL_OK;
         if (status != KL_OK)

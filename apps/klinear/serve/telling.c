@@ -83,6 +83,8 @@ static bool take_piece(struct ks_choice *c, const char *text, kl_answer_piece pi
     kl_text shown = {text, piece.bytes};
     struct ks_call *call = c->n_call ? &c->call[c->n_call - 1] : NULL;
     bool goes_on = true;
+    if (piece.place != KL_ANSWER_CONTENT && logprobs)
+        json_array_extend(c->untold, logprobs);
     if (piece.place == KL_ANSWER_CONTENT)
         goes_on = pass(c, shown, logprobs);
     else if (piece.place == KL_ANSWER_CALL_ID && call)
@@ -155,10 +157,11 @@ static void name_finish(struct ks_choice *c)
                                                                 : "stop";
 }
 
-/* A grammar that cannot be followed is the client's. */
+/* A grammar that cannot be followed is the client's, and so is a bias that forbids everything. */
 static int status_of(kl_status status)
 {
-    return status == KL_ERR_MEMORY ? 503 : status == KL_ERR_UNSUPPORTED ? 400 : 500;
+    bool theirs = status == KL_ERR_UNSUPPORTED || status == KL_ERR_ARGUMENT;
+    return status == KL_ERR_MEMORY ? 503 : theirs ? 400 : 500;
 }
 
 static void refuse_all(struct ks_generation *g, const struct ks_choice *c)

@@ -274,8 +274,8 @@ KL_API kl_status kl_sampling_check(const kl_sampling *sampling, int32_t n_vocab,
  *  The same logits, settings, history and state give the same token on every machine and with every compiler: numbers
  *  come from a counter (Philox 4x32-10), all arithmetic is in double in a fixed order, exp and log are our own.
  *  Allocates nothing.  About 0.1 ms for a greedy choice among 163,840 tokens, 1 ms for a draw.   [T: unit/sampler]
- *  Errors: KL_ERR_ARGUMENT; KL_ERR_NUMERIC (NaN or INFINITY among the logits, or all forbidden).  Outputs and state are
- *  untouched then. */
+ *  Errors: KL_ERR_ARGUMENT (settings; a bias that forbids what the logits allow); KL_ERR_NUMERIC (NaN or INFINITY among
+ *  the logits, or all forbidden).  Outputs and state are untouched then. */
 KL_API kl_status kl_sampler_next(kl_sampler *sampler, kl_sampled *sampled, kl_sampler_state *state, const float *logits,
                                  const kl_sampling *sampling, const kl_history *history, kl_error *err);
 
