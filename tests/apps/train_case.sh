@@ -40,3 +40,20 @@ sample-tokens = 5
 type = q4_0
 threads = 1
 END
+
+# as_foretold WORDS...: the recipe with these words takes the memory that a dry run says.  Sanitizers take more.
+as_foretold() {
+    run train recipe "$@" --dry-run
+    expect_code 0
+    ! grep -q __asan_init "$klinear" || return 0
+    foretold=$(sed -n 's/^memory: \([0-9.]*\) MiB.*/\1/p' "$out")
+    python3 - "$klinear" "$foretold" "$@" >"$out" 2>"$err" <<'PYTHON' || fail "expected the memory that was foretold"
+import os, subprocess, sys
+klinear, foretold, *words = sys.argv[1:]
+child = subprocess.Popen([klinear, "train", "recipe", *words], stderr=subprocess.DEVNULL)
+_, status, used = os.wait4(child.pid, 0)
+found = used.ru_maxrss / 1024
+print(f"foretold {foretold} MiB, found {found:.1f} MiB")
+sys.exit(not (status == 0 and found > 60 and 0.9 < float(foretold) / found < 1.1))
+PYTHON
+}
