@@ -25,6 +25,10 @@ expect_code 0
 [ "$(stat -c %a "$scratch/trace")" = 600 ] || fail "expected a trace that is as private as what it replaced"
 [ "$(cat "$scratch/trace.tmp")" = other ] || fail "expected a neighbour's file to stay as it was"
 
+# A context may be longer than what a trace keeps.
+run run -m "$scratch/tiny" --raw -p abc -n 1 -q --ctx 2000000 --trace "$scratch/trace"
+expect_code 0
+
 # What is no file is not replaced by one.
 mkfifo "$scratch/pipe"
 run run -m "$scratch/tiny" --raw -p abc -n 1 -q --trace "$scratch/pipe"

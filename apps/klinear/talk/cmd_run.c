@@ -28,6 +28,7 @@ struct settings {
 enum {
     PROMPT_LIMIT = 1 << 28,
     TRACE_TOKENS = 16384, /* of which single numbers are kept, where nothing else is said */
+    TRACE_MOST = 1 << 20, /* of a longer context the last ones are kept */
 };
 
 /* The text that comes out: streamed, or kept for JSON. */
@@ -189,7 +190,8 @@ static kl_status run_traced(struct ka_talk *t, const struct settings *s, bool ra
     kl_trace *trace;
     if (!s->trace)
         return run_prompt(t, s, raw, in, text, NULL, err);
-    kl_trace_options options = {.max_tokens = s->limits.context ? s->limits.context : TRACE_TOKENS};
+    int64_t kept = s->limits.context ? s->limits.context : TRACE_TOKENS;
+    kl_trace_options options = {.max_tokens = kept < TRACE_MOST ? kept : TRACE_MOST};
     KL_TRY(kl_trace_open(&trace, t->speech.l->model, &options, err));
     kl_status status = run_prompt(t, s, raw, in, text, trace, err);
     if (status == KL_OK || status == KL_ERR_CANCELLED) {
