@@ -15,7 +15,8 @@ expected="1 2
 1.5 2"
 
 cmake --install "$build" --prefix "$scratch/first" >"$scratch/log" || fail "cmake --install: $(cat "$scratch/log")"
-prefix=$scratch/moved # an installed tree can be moved
+prefix=$scratch/home/.local # an installed tree can be moved
+mkdir "$scratch/home"
 mv "$scratch/first" "$prefix"
 lib=$(dirname "$(find "$prefix" -name libklinear.a)")
 for file in "$lib/libklinear.so.0" "$lib/pkgconfig/klinear.pc" "$lib/cmake/klinear/klinearConfig.cmake" \
@@ -53,9 +54,34 @@ expect_run "pkg-config, shared" "$scratch/shared"
     -o "$scratch/static" || fail "pkg-config, static"
 expect_run "pkg-config, static" "$scratch/static"
 
+# The lines of README.md as they stand, by somebody whose home this is.
+if [ "$lib" = "$prefix/lib" ]; then
+    lines=$(sed -n 's/^    \(cc example\.c .*\|\.\/example\)$/\1/p' "$here/../../README.md")
+    [ "$(wc -l <<<"$lines")" = 2 ] || fail "README.md does not say how to compile and run its example"
+    # shellcheck disable=SC2086
+    said=$(
+        cc() { command "$cc" $flags "$@"; }
+        unset PKG_CONFIG_PATH LD_LIBRARY_PATH
+        HOME=$scratch/home
+        cd "$scratch" && eval "$lines" 2>&1
+    ) || fail "README.md: exit $?: $said"
+    [ "$said" = "$expected" ] || fail "README.md prints: $said"
+fi
+
 cp "$here/CMakeLists.txt" "$scratch/"
 cmake -S "$scratch" -B "$scratch/build" -G Ninja -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$cc" \
     -DCMAKE_C_FLAGS="${KL_CONSUMER_FLAGS:-}" >"$scratch/log" 2>&1 &&
     cmake --build "$scratch/build" >>"$scratch/log" 2>&1 || fail "find_package: $(tail -20 "$scratch/log")"
 expect_run "find_package, shared" "$scratch/build/consumer_shared"
 expect_run "find_package, static" "$scratch/build/consumer_static"
+
+# Where the sources lie has no say in how they are compiled: not even below folders that are called as rooms of ours.
+if [ "$(uname -m)" = x86_64 ]; then
+    mkdir -p "$scratch/src/text (c++)/src/text"
+    elsewhere="$scratch/src/text (c++)/src/text/tree"
+    ln -s "$(cd "$here/../.." && pwd)" "$elsewhere"
+    cmake -S "$elsewhere" -B "$scratch/elsewhere" -G Ninja -DCMAKE_C_COMPILER="$cc" -DBUILD_TESTING=OFF \
+        >"$scratch/log" 2>&1 || fail "cmake -S $elsewhere: $(tail -20 "$scratch/log")"
+    grep -A 4 'l2norm_avx512\.c\.o:' "$scratch/elsewhere/build.ninja" | grep -q 'FLAGS.*-mavx512f' ||
+        fail "kernels have lost their flags in $elsewhere"
+fi
