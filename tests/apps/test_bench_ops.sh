@@ -129,3 +129,11 @@ run bench ops $quick --op kda --pass forward --T 8 --chunk 9
 expect_code 1
 expect_out ""
 expect_in_err "chunk"
+
+# More threads than a list of 64 holds, and than there are cores: all of them are measured, in a time that ends.
+line="bench ops --threads 65"
+timeout 60 "$klinear" bench ops --op kda --pass forward --T 64 --heads 1 --threads 65 --reps 1 --sample-ms 1 \
+    --dram-mib 8 --csv >"$out" 2>"$err"
+code=$?
+expect_code 0
+[ "$(tail -1 "$out" | cut -d, -f10)" = 65 ] || fail "expected a row of 65 threads"

@@ -25,11 +25,11 @@ run doctor --fast --json
 expect_code 0
 expect_json "d['ceilings'] == []"
 
-run doctor --threads 65
-expect_refused 'klinear doctor: --threads is "65", expected a number in 0 .. 64'
+run doctor --threads 1025
+expect_refused 'klinear doctor: --threads is "1025", expected a number in 0 .. 1024'
 run doctor --threads
 expect_refused 'klinear doctor: --threads needs a value; see --help'
 run doctor --threads 2x
-expect_refused 'klinear doctor: --threads is "2x", expected a number in 0 .. 64'
+expect_refused 'klinear doctor: --threads is "2x", expected a number in 0 .. 1024'
 run doctor now
 expect_refused 'klinear doctor: "now" is one word too many; see --help'

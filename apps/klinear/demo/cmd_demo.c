@@ -215,7 +215,7 @@ static const struct ka_option options[] = {
      .kind = KA_NUMBER,
      .field = offsetof(struct settings, threads),
      .min = 0,
-     .max = 64,
+     .max = 1024,
      .help = "threads to use; 0, the default: one per core"},
     {0},
 };
