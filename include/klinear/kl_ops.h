@@ -19,7 +19,7 @@
  *    threads     work is split over the backend's pool; the bits of the result do not depend on the number of threads.
  *    numbers     NaN or infinity in an input gives NaN or infinity in what depends on it, never an endless loop.
  *    gradients   those of activations are assigned, those of parameters are added to what is there (+=).  Each
- *                gradient output may be absent.
+ *                gradient output may be absent where there are several.
  *    errors      KL_ERR_SHAPE, KL_ERR_DTYPE, KL_ERR_ARGUMENT, KL_ERR_OVERLAP, KL_ERR_WORKSPACE; outputs untouched.
  *    T = 0       is allowed everywhere and leaves states as they were.
  *
@@ -128,8 +128,9 @@ typedef struct kl_kda_args {
 KL_API size_t kl_kda_workspace(const kl_backend *backend, const kl_kda_args *args);
 KL_API kl_status kl_kda(const kl_backend *backend, const kl_kda_args *args, kl_error *err);
 
-/** Gradients of kl_kda, by chunks, f32 arithmetic.  `fwd` is the forward's arguments (its o, state_out, path, operands
- *  and work are not looked at).  fwd.snapshots and fwd.e, when present, must hold what the forward wrote there.
+/** Gradients of kl_kda, by chunks, f32 arithmetic.  `fwd` is the forward's arguments (its o, state_out, operands and
+ *  work are not looked at; path chooses nothing, but has to be one).  fwd.snapshots and fwd.e, when present, must hold
+ *  what the forward wrote there.
  *  Snapshots save a run through the sequence: every 64 or 128 tokens is best; without them one state for every 128
  *  tokens is kept in the workspace.  Errors save a product with the state for every token.
  *  Gradients are f32, and are with respect to the raw inputs: through the L2 norm, gate and sigmoid when those are on.
@@ -176,7 +177,7 @@ KL_API size_t kl_dplr_workspace(const kl_backend *backend, const kl_dplr_args *a
 KL_API kl_status kl_dplr(const kl_backend *backend, const kl_dplr_args *args, kl_error *err);
 
 typedef struct kl_dplr_bwd_args {
-    kl_dplr_args fwd; /* o, state_out, path and work are not looked at */
+    kl_dplr_args fwd; /* o, state_out and work are not looked at; path chooses nothing */
     kl_tensor d_o;
     kl_tensor d_state_out;                /* absent: zeros */
     kl_tensor d_q, d_k, d_a, d_b, d_v, d_g; /* out, f32, shaped as the inputs */

@@ -296,6 +296,55 @@ static void gradients_are_differences(void **state)
     }
 }
 
+/* The same tokens TIMES over, all of one expert: more rows than a task takes at a time. */
+static void more_rows_than_a_chunk(void **state)
+{
+    (void)state;
+    enum { TIMES = 10 };
+    kt_rng r = {6};
+    struct inputs in = make_inputs(&r), all = in;
+    for (int p = 0; p < T * K; p++)
+        in.id[p] = 1;
+    formula(&in, in.dy);
+    for (int i = 0; i < W; i++) {
+        want_dgate[i] *= TIMES;
+        want_dup[i] *= TIMES;
+        want_ddown[i] *= TIMES;
+    }
+    all.x = kt_floats(TIMES * T * D);
+    all.dy = kt_floats(TIMES * T * D);
+    all.weight = kt_floats(TIMES * T * K);
+    all.id = kt_bytes(TIMES * T * K * sizeof *all.id);
+    for (int n = 0; n < TIMES; n++) {
+        memcpy(all.x + n * T * D, in.x, T * D * sizeof *all.x);
+        memcpy(all.dy + n * T * D, in.dy, T * D * sizeof *all.dy);
+        memcpy(all.weight + n * T * K, in.weight, T * K * sizeof *all.weight);
+        memcpy(all.id + n * T * K, in.id, T * K * sizeof *all.id);
+    }
+    float *y = kt_floats(TIMES * T * D), *one = kt_floats(T * D), *dx = kt_floats(TIMES * T * D);
+    for (int l = 0; kt_level(l); l++) {
+        float *d = kt_zeros(ALL), *d_one = kt_zeros(ALL);
+        run(kt_backend(kt_level(l), 2), arguments(&in, one, false));
+        run_bwd(kt_backend(kt_level(l), 2), gradients_into(arguments(&in, NULL, false), in.dy, d_one));
+        kl_experts_args a = arguments(&all, y, false);
+        a.y.dim[0] = a.x.dim[0] = a.id.dim[0] = a.weight.dim[0] = TIMES * T;
+        run(kt_backend(kt_level(l), 2), a);
+        kl_experts_bwd_args b = gradients_into(a, all.dy, d);
+        b.d_x = kl_view2(dx, KL_F32, TIMES * T, D);
+        b.d_y.dim[0] = TIMES * T;
+        b.d_weight = (kl_tensor){0};
+        run_bwd(kt_backend(kt_level(l), 2), b);
+        for (int n = 0; n < TIMES; n++) {
+            kt_assert_same_bits("y", y + n * T * D, one, T * D * sizeof *y);
+            kt_assert_same_bits("d_x", dx + n * T * D, d_one + DX, T * D * sizeof *dx);
+        }
+        kt_assert_close64("d_w_gate", kt_level(l), d + DGATE, want_dgate, W, 1e-6);
+        kt_assert_close64("d_w_up", kt_level(l), d + DUP, want_dup, W, 1e-6);
+        kt_assert_close64("d_w_down", kt_level(l), d + DDOWN, want_ddown, W, 1e-6);
+    }
+    kt_free_all();
+}
+
 /* Bytes for `n` tokens; nothing is read. */
 static size_t room(const kl_backend *be, int64_t n, bool backward)
 {
@@ -432,6 +481,7 @@ int main(void)
         cmocka_unit_test(pitches),
         cmocka_unit_test(gradients),
         cmocka_unit_test(gradients_are_differences),
+        cmocka_unit_test(more_rows_than_a_chunk),
         cmocka_unit_test(memory_for_a_token),
         cmocka_unit_test(empty),
         cmocka_unit_test(nan_reaches_its_token_only),
