@@ -37,8 +37,9 @@ panels = []
 for task in TASKS:
     lines = {m: curve[task, m, 128, 0.005, "s1"] for m in MIXERS if (task, m, 128, 0.005, "s1") in curve}
     panels.append(svg_chart.Panel(task + ", length 128", lines, "steps of 2048 tokens", "accuracy", 0, 1))
-lines = {m: curve["mqar", m, 256, 0.001, "s1"] for m in MIXERS[:3]}
-panels.append(svg_chart.Panel("mqar, length 256, heads of 128", lines, "steps of 2048 tokens", "accuracy", 0, 1))
+for task in TASKS:
+    lines = {m: curve[task, m, 256, 0.001, "s1"] for m in MIXERS if (task, m, 256, 0.001, "s1") in curve}
+    panels.append(svg_chart.Panel(task + ", length 256, heads of 128", lines, "steps of 2048 tokens", "accuracy", 0, 1))
 svg_chart.save(os.path.join(HERE, "steps.svg"), panels)
 
 panels = []
