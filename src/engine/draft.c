@@ -70,8 +70,10 @@ void kl__draft_judge(kl_scheduler *s, struct kl__job *job, int right)
     struct kl__drafting *d = &job->drafting;
     job->report.n_drafted += d->n;
     job->report.n_accepted += right;
+    pthread_mutex_lock(&s->lock);
     s->total.drafted_tokens += d->n;
     s->total.accepted_tokens += right;
+    pthread_mutex_unlock(&s->lock);
     d->credit += 2 * right - d->n; /* reading a token more is taken for half a step */
     d->credit = d->credit < CREDIT ? d->credit : CREDIT;
     if (right == d->n) {
