@@ -17,7 +17,11 @@ static int index_of(const char *events, const char *what)
         line--;
     index = strstr(line, "\"index\":");
     assert_non_null(index);
-    return atoi(index + strlen("\"index\":"));
+    const char *digits = index + strlen("\"index\":");
+    char *end;
+    long found = strtol(digits, &end, 10);
+    assert_true(end > digits);
+    return (int)found;
 }
 
 static void text_behind_a_call(void **state)

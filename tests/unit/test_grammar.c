@@ -133,16 +133,17 @@ static void many_values(void **state)
 {
     (void)state;
     enum { N = 5000 };
-    char *text = kt_bytes(16 * N), one[16];
-    int at = sprintf(text, "{\"enum\":[");
+    size_t room = 32 * N, at;
+    char *text = kt_bytes(room), one[16];
+    at = (size_t)snprintf(text, room, "{\"enum\":[");
     for (int i = 0; i < N; i++)
-        at += sprintf(text + at, "%d,\"v%d\",", 3 * i, i);
-    sprintf(text + at, "[\"v1\"],\"v1\"]}");
+        at += (size_t)snprintf(text + at, room - at, "%d,\"v%d\",", 3 * i, i);
+    snprintf(text + at, room - at, "[\"v1\"],\"v1\"]}");
     kl_grammar *g = compile(S, text);
     for (int i = 0; i < 3 * N + 9; i += 7) {
-        sprintf(one, "%d", i);
+        snprintf(one, sizeof one, "%d", i);
         assert_true(accepts(g, one) == (i % 3 == 0 && i < 3 * N));
-        sprintf(one, "\"v%d\"", i);
+        snprintf(one, sizeof one, "\"v%d\"", i);
         assert_true(accepts(g, one) == (i < N));
     }
     assert_true(accepts(g, "[\"v1\"]"));
