@@ -237,8 +237,9 @@ static struct kl__expr *one_of_texts(struct kl__schema *s, const struct kl__str 
     struct kl__expr *begin = kl__expr_text(s->p, text[0].at + at, same - at), *all = kl__expr_new(s->p, KL__EXPR_ALT);
     for (size_t first = 0; first < n; first = end) {
         bool whole = text[first].bytes == same;
-        for (end = first + 1; !whole && end < n && text[end].at[same] == text[first].at[same];)
-            end++;
+        for (end = first + 1; end < n; end++) /* the same text again adds nothing */
+            if (whole ? text[end].bytes != same : text[end].at[same] != text[first].at[same])
+                break;
         if (!kl__expr_add(s->p, all, whole ? kl__expr_new(s->p, KL__EXPR_SEQ)
                                            : one_of_texts(s, text + first, end - first, same)))
             return NULL;
