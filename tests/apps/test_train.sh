@@ -54,15 +54,8 @@ expect_in_out " GiB"
 grep -q nan "$out" && fail "expected numbers"
 
 # Where tensors, not the program, are most of it: passes of 2048 tokens.
-cat >large.json <<'END'
-{"architectures": ["KimiLinearForCausalLM"], "model_type": "kimi_linear", "hidden_act": "silu", "num_hidden_layers": 2,
- "vocab_size": 300, "hidden_size": 256, "rms_norm_eps": 1e-05, "num_attention_heads": 2, "kv_lora_rank": 64,
- "qk_nope_head_dim": 64, "qk_rope_head_dim": 0, "v_head_dim": 64, "mla_use_nope": true, "intermediate_size": 1024,
- "num_experts": 4, "num_experts_per_token": 2, "num_shared_experts": 1, "moe_intermediate_size": 256,
- "first_k_dense_replace": 1, "routed_scaling_factor": 1.0,
- "linear_attn_config": {"num_heads": 2, "head_dim": 64, "short_conv_kernel_size": 4, "kda_layers": [1],
-                        "full_attn_layers": [2]}}
-END
+sed 's/"hidden_size": 64/"hidden_size": 256/; s/"intermediate_size": 64/"intermediate_size": 1024/
+     s/"moe_intermediate_size": 32/"moe_intermediate_size": 256/; s/: 32/: 64/g' mini.json >large.json
 for often in 0 1; do
     large="--set model=large.json --set batch=2048 --set pass=2048 --set length=256 --set steps=2 --set output=l-$often"
     large="$large --set sample-every=$often"

@@ -55,14 +55,19 @@ static void pages_follow_the_tokens(void **state)
     kt_free_all();
 }
 
+static struct kt_engine open_three_pages(void)
+{
+    struct kt_engine e = kt_open_engine(kt_tiny("f32"), 1, NULL);
+    int64_t page = kl_engine_memory_of(e.engine).page_bytes;
+    kt_close_engine(&e);
+    return kt_open_engine(kt_tiny("f32"), 1, &(kl_engine_options){.cache_bytes = 3 * page});
+}
+
 static void budget(void **state)
 {
     (void)state;
     kl_error err = {0};
-    struct kt_engine e = kt_open_engine(kt_tiny("f32"), 1, NULL);
-    int64_t page = kl_engine_memory_of(e.engine).page_bytes;
-    kt_close_engine(&e);
-    e = kt_open_engine(kt_tiny("f32"), 1, &(kl_engine_options){.cache_bytes = 3 * page});
+    struct kt_engine e = open_three_pages();
     kl_session *s[2];
     kt_rng r = {2};
     int32_t *token = kt_tokens(&r, 200, e.n_vocab);
@@ -87,10 +92,7 @@ static void going_back_takes_no_page(void **state)
 {
     (void)state;
     kl_error err = {0};
-    struct kt_engine e = kt_open_engine(kt_tiny("f32"), 1, NULL);
-    int64_t page = kl_engine_memory_of(e.engine).page_bytes;
-    kt_close_engine(&e);
-    e = kt_open_engine(kt_tiny("f32"), 1, &(kl_engine_options){.cache_bytes = 3 * page});
+    struct kt_engine e = open_three_pages();
     kl_session *s;
     kl_checkpoint *c;
     kt_rng r = {4};
