@@ -3,7 +3,6 @@
 
 #include "text/json_text.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 /* What all schemas share.  White space is short, since a model may write it for ever; so are numbers.  Halves of
@@ -196,30 +195,6 @@ static bool check_keywords(struct kl__schema *s, const struct json_t *schema)
     return true;
 }
 
-static bool is_of(const struct json_t *value, struct kl__str type)
-{
-    static const char *const names[] = {"string", "boolean", "number", "null", "object", "array", "integer"};
-    struct kl__str text;
-    double x = 0;
-    bool flag, number = kl__json_number(value, &x), whole = number && !(x > floor(x));
-    bool is[] = {kl__json_string(value, &text), kl__json_bool(value, &flag), number, kl__json_is_null(value),
-                 kl__json_is_object(value),     kl__json_is_array(value),    whole};
-    for (int i = 0; i < 7; i++)
-        if (kl__str_same(type, kl__str(names[i])))
-            return is[i];
-    return false;
-}
-
-/* Is the value of the type, or of one of the types, that the schema has?  NULL: it has none. */
-static bool is_of_type(const struct json_t *value, const struct json_t *type)
-{
-    struct kl__str name;
-    bool fits = !type || (kl__json_string(type, &name) && is_of(value, name));
-    for (size_t i = 0; i < kl__json_items(type) && !fits; i++)
-        fits = kl__json_string(kl__json_item(type, i), &name) && is_of(value, name);
-    return fits;
-}
-
 static int by_bytes(const void *a, const void *b)
 {
     const struct kl__str *x = a, *y = b;
@@ -261,7 +236,7 @@ static struct kl__expr *one_of_values(struct kl__schema *s, const struct json_t 
     }
     for (size_t i = 0; i < n; i++) {
         const struct json_t *one = list ? kl__json_item(value, i) : value;
-        if (!is_of_type(one, type))
+        if (!kl__schema_is_of_type(one, type))
             continue;
         const struct kl__expr *written = literal(s, one);
         if (!written)
@@ -311,7 +286,7 @@ static const struct json_t *step_into(const struct json_t *at, const char *part,
     return kl__json_member(at, key);
 }
 
-static const struct json_t *find(struct kl__schema *s, struct kl__str ref)
+const struct json_t *kl__schema_find(struct kl__schema *s, struct kl__str ref)
 {
     const struct json_t *at = s->root;
     size_t i = 1;
@@ -331,7 +306,7 @@ static const struct json_t *find(struct kl__schema *s, struct kl__str ref)
 
 static struct kl__expr *refer(struct kl__schema *s, struct kl__str ref)
 {
-    const struct json_t *schema = find(s, ref);
+    const struct json_t *schema = kl__schema_find(s, ref);
     for (struct kl__referred *r = s->known; r && schema; r = r->next)
         if (r->schema == schema)
             return kl__expr_call(s->p, r->rule);
@@ -380,8 +355,7 @@ static struct kl__expr *by_type(struct kl__schema *s, const struct json_t *schem
     return kl__schema_rule(s, "value");
 }
 
-/* Keywords that say everything by themselves: beside them there may be a type, which values are chosen by and schemas
- * are taken to repeat. */
+/* Keywords that say everything by themselves: beside them there may be a type, which values are chosen by. */
 static struct kl__expr *whole(struct kl__schema *s, const struct json_t *schema, const char *keyword,
                               const struct json_t *value)
 {
@@ -428,7 +402,14 @@ static struct kl__expr *combined(struct kl__schema *s, const struct json_t *sche
                            others[i]);
             return NULL;
         }
-    return whole(s, schema, first, kl__json_member(schema, first));
+    const struct json_t *said = kl__json_member(schema, first), *type = kl__json_member(schema, "type");
+    bool schemas = strcmp(first, "const") != 0 && strcmp(first, "enum") != 0;
+    struct kl__expr *e = whole(s, schema, first, said);
+    if (!e || !type || !schemas || kl__schema_is_within(s, schema, type))
+        return e;
+    kl__parse_fail(s->p, KL_ERR_UNSUPPORTED, "the JSON schema has a type beside %s, expected one that all of it has",
+                   first);
+    return NULL;
 }
 
 struct kl__expr *kl__schema_value(struct kl__schema *s, const struct json_t *schema)
