@@ -26,6 +26,11 @@ grown = [m[2]["bytes"] - m[0]["bytes"] for m in (hybrid, mla)]
 assert grown[1] == 2 * grown[0] > 0, grown       # one layer of two grows, and both layers of two
 PYTHON
 
+cp -r "$scratch/hybrid" "$scratch/say \"hy\""
+run needle "$scratch/say \"hy\"" --lengths 24 --trials 1 --pairs 2 --json
+expect_code 0
+expect_in_out '"model": "say \"hy\""'
+
 run needle "$scratch/hybrid" --lengths 64 --trials 1 --pairs 2 --patience 0
 expect_code 0
 expect_in_out "64  |"

@@ -1,5 +1,6 @@
 /* klinear needle: models that have learnt to find things look for them in texts of growing length. */
 #include "../cli/amount.h"
+#include "../cli/json.h"
 #include "../cli/loaded.h"
 #include "../cli/machine.h"
 #include "../cli/verb.h"
@@ -147,10 +148,17 @@ static void print_result(const struct result *x)
 
 static void print_json(const struct reader *r, int64_t length, const struct result *x)
 {
-    printf("{\"model\": \"%s\", \"length\": %lld, \"asked\": %lld, \"found\": %lld, \"bytes\": %.0f, "
-           "\"question_seconds\": %.4g, \"read_seconds\": %.4g}\n",
-           r->name, (long long)length, (long long)x->asked, (long long)x->right, x->bytes, x->step_seconds,
-           x->read_seconds);
+    struct ka_json j = {.out = stdout, .compact = true, .digits = 4};
+    ka_json_open(&j, NULL, '{');
+    ka_json_text(&j, "model", r->name);
+    ka_json_integer(&j, "length", length);
+    ka_json_integer(&j, "asked", x->asked);
+    ka_json_integer(&j, "found", x->right);
+    ka_json_integer(&j, "bytes", (int64_t)x->bytes);
+    ka_json_number(&j, "question_seconds", x->step_seconds);
+    ka_json_number(&j, "read_seconds", x->read_seconds);
+    ka_json_close(&j, '}');
+    putchar('\n');
     fflush(stdout);
 }
 
