@@ -25,6 +25,12 @@ expect_in_err "taken: is a folder that holds files"
 run train task stack --length 16 --steps 1 --save "$scratch/no/such" $small
 expect_code 1
 expect_out ""
+run train task stack --length 16 --steps 100 --every 100 --batch 2 $small --lr 10 --decay 10 --warmup 0 \
+    --save "$scratch/lost"
+expect_code 1
+expect_in_err "klinear train task: the gradients of the last 16 steps, to step "
+expect_in_err " are not finite"
+[ ! -e "$scratch/lost" ] || fail "expected no model"
 mkdir "$scratch/empty"
 run train task stack --length 16 --steps 1 --save "$scratch/empty" $small
 expect_code 0

@@ -4,6 +4,7 @@
 #include "../cli/machine.h"
 #include "../cli/progress.h"
 #include "../cli/verb.h"
+#include "base/error.h"
 #include "base/folder.h"
 
 #include "klinear/kl_train.h"
@@ -27,8 +28,9 @@ static const kl_mixer mixer_of[] = {KL_MIXER_KDA, KL_MIXER_GDN,    KL_MIXER_DELT
                                     KL_MIXER_GLA, KL_MIXER_LINEAR, KL_MIXER_MLA};
 static const char *const optimiser_name[] = {"adamw", "muon", NULL};
 
-/* Most tokens of one pass; a step may have several. */
-enum { PASS_TOKENS = 8192 };
+/* Most tokens of one pass, of which a step may have several; and steps without gradients after which a run ends, as
+ * nothing changes any more. */
+enum { PASS_TOKENS = 8192, LOST_STEPS = 16 };
 
 static kl_config configure(const struct settings *s, int64_t n_vocab)
 {
@@ -83,6 +85,7 @@ struct work {
     int64_t *cu;            /* [pass_seqs + 1] */
     FILE *csv;
     double started;
+    int64_t n_lost; /* steps up to now whose gradients were not finite */
 };
 
 /* What has come together since the last row. */
@@ -218,13 +221,19 @@ static kl_status run_step(struct work *w, int64_t step, struct window *window, k
                          .clip = (float)s->clip,
                          .loss = n_label ? loss.sum / (double)n_label : 0};
     status = kl_trainer_step(w->trainer, &o, &report, err);
+    if (status != KL_OK)
+        return status;
     window->loss.sum += loss.sum;
     window->loss.n_label += loss.n_label;
     window->loss.n_right += loss.n_right;
     window->norm += report.gradient_norm;
     window->n_skipped += report.skipped;
     window->n_step++;
-    return status;
+    w->n_lost = isfinite(o.loss) && isfinite(report.gradient_norm) ? 0 : w->n_lost + 1;
+    if (w->n_lost == LOST_STEPS)
+        return kl__fail(err, KL_ERR_NUMERIC, "the gradients of the last %d steps, to step %lld, are not finite",
+                        LOST_STEPS, (long long)step + 1);
+    return KL_OK;
 }
 
 /* One row of what the window held. */
