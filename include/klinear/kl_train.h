@@ -313,6 +313,11 @@ KL_API void kl_data_close(kl_data *data);
 /** Tokens that source `i` draws in an epoch. */
 KL_API int64_t kl_data_epoch_tokens(const kl_data *data, int i);
 
+/** What the order of rows is a function of, as a number: seed, row, and what is in the shards, in their order; not
+ *  where the shards lie, nor their weights.  A place that was kept means the same in streams that have this number
+ *  alike. */
+KL_API uint64_t kl_data_order(const kl_data *data);
+
 /** The next n_row rows: token and label [n_row * row], cu_seqlens [n_row * row + 1] with *n_seq sequences. */
 KL_API void kl_data_next(kl_data *data, int64_t n_row, int32_t *token, int32_t *label, int64_t *cu_seqlens,
                          int64_t *n_seq);

@@ -1,6 +1,7 @@
 /* A stream of rows.  Everything that is random is a function of the seed and of numbers that the place holds, so that a
  * place of a few numbers is all that going on takes. */
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/str.h"
@@ -22,7 +23,7 @@ struct kl_data {
     int n_source;
     struct source source[KL_MAX_SOURCES];
     int64_t row;
-    uint64_t seed;
+    uint64_t seed, order;
     kl_data_place place;
 };
 
@@ -61,6 +62,23 @@ static kl_status open_source(kl_data *d, int i, const kl_data_options *o, kl_err
     return KL_OK;
 }
 
+static kl_status find_order(kl_data *d, kl_error *err)
+{
+    const int64_t number[] = {d->row, d->n_source};
+    uint8_t value[16];
+    struct kl__hash *h = kl__hash_open();
+    if (!h)
+        return kl__fail(err, KL_ERR_MEMORY, "no memory for a checksum");
+    kl__hash_add(h, number, sizeof number);
+    kl__hash_add(h, &d->seed, sizeof d->seed);
+    for (int i = 0; i < d->n_source; i++)
+        kl__hash_add(h, d->source[i].shard.checksum, sizeof d->source[i].shard.checksum);
+    kl__hash_value(h, value);
+    kl__hash_close(h);
+    memcpy(&d->order, value, sizeof d->order);
+    return KL_OK;
+}
+
 kl_status kl_data_open(kl_data **data, const kl_data_options *o, kl_error *err)
 {
     if (!data || !o || !o->source || o->n_source < 1 || o->n_source > KL_MAX_SOURCES)
@@ -81,6 +99,8 @@ kl_status kl_data_open(kl_data **data, const kl_data_options *o, kl_error *err)
     kl_status status = KL_OK;
     for (int i = 0; i < o->n_source && status == KL_OK; i++)
         status = open_source(d, i, o, err);
+    if (status == KL_OK)
+        status = find_order(d, err);
     if (status == KL_OK)
         *data = d;
     else
@@ -103,6 +123,11 @@ void kl_data_close(kl_data *d)
 int64_t kl_data_epoch_tokens(const kl_data *d, int i)
 {
     return d->source[i].shard.n_token - d->source[i].shard.n_document;
+}
+
+uint64_t kl_data_order(const kl_data *d)
+{
+    return d->order;
 }
 
 /* --------------------------------------------------------------------------------------------------------- order -- */

@@ -89,6 +89,7 @@ static kl_status read_all(struct kl__shard *s, const char *path, int64_t n_vocab
     s->n_token = h.n_token;
     s->n_document = h.n_document;
     s->width = h.width;
+    memcpy(s->checksum, h.checksum, sizeof s->checksum);
     return check_documents(s, path, h.n_vocab, err);
 }
 

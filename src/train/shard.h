@@ -27,6 +27,7 @@ struct kl__shard {
     const int64_t *start;       /* [n_document + 1] */
     int64_t n_token, n_document;
     uint32_t width;
+    uint8_t checksum[16];
 };
 
 /** Maps a shard and reads all of it: nothing in it is wrong afterwards.  The caller closes it.

@@ -44,6 +44,15 @@ for change in seed=7 "length=64"; do
     expect_code 1
     expect_in_err "same/step-000000008.training: is of a run with seed 1 and length 32, the recipe has"
 done
+sed 's/sea, see, see/sea, sea, sea/' text >others
+"$klinear" train data --tokenizer tok --separator ---- -o b.kl others 2>/dev/null
+sed 's/^data = a.kl 2/data = b.kl 2/' recipe >replaced
+sed '/^data = v.kl/d; s/^data = a.kl 2/data = v.kl\n&/' recipe >turned
+for other in replaced turned; do
+    run train $other --set output=same --set steps=10
+    expect_code 1
+    expect_in_err "same/step-000000008.training: is of a run with other data, or with its files in another order"
+done
 run train recipe --set output=same --set steps=4
 expect_code 1
 expect_in_err "same has done 8 steps already, and the recipe has steps = 4"

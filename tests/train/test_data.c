@@ -106,6 +106,28 @@ static void parts(void **state)
     kl_data_close(d);
 }
 
+/* Of what is in the shards and the options, and of nothing else. */
+static void has_an_order(void **state)
+{
+    (void)state;
+    const char *a = write_shard("a", 30, 0, 60000), *same = write_shard("c", 30, 0, 60000);
+    const char *b = write_shard("b", 30, 1, 60000);
+    const struct {
+        kl_source source[2];
+        int64_t row;
+        uint64_t seed;
+        bool alike;
+    } with[] = {{{{a, 2}, {b, 1}}, 16, 1, true},  {{{same, 1}, {b, 1}}, 16, 1, true}, {{{b, 1}, {a, 2}}, 16, 1, false},
+                {{{a, 2}, {a, 1}}, 16, 1, false}, {{{a, 2}, {b, 1}}, 17, 1, false},   {{{a, 2}, {b, 1}}, 16, 2, false}};
+    uint64_t first = 0;
+    for (size_t i = 0; i < sizeof with / sizeof *with; i++) {
+        kl_data *d = open_data(with[i].source, 2, with[i].row, with[i].seed);
+        first = i ? first : kl_data_order(d);
+        assert_int_equal(kl_data_order(d) == first, with[i].alike);
+        kl_data_close(d);
+    }
+}
+
 static void goes_on(void **state)
 {
     (void)state;
@@ -224,6 +246,7 @@ int main(void)
         cmocka_unit_test_teardown(every_token_once, clean_up),
         cmocka_unit_test_teardown(shuffles, clean_up),
         cmocka_unit_test_teardown(parts, clean_up),
+        cmocka_unit_test_teardown(has_an_order, clean_up),
         cmocka_unit_test_teardown(goes_on, clean_up),
         cmocka_unit_test_teardown(damaged, clean_up),
         cmocka_unit_test_teardown(writing, clean_up),

@@ -118,12 +118,13 @@ void ka_training_close(struct ka_training *t)
 
 /* --------------------------------------------------------------------------------------------------- checkpoints -- */
 
-/* What a checkpoint holds besides the trainer's own; older ones end before `seed`. */
+/* What a checkpoint holds besides the trainer's own; older ones end before `order`, or before `seed`. */
 struct place {
     kl_data_place data;
     int64_t step;
     double best, seconds;
     int64_t seed, length;
+    uint64_t order; /* of the data */
 };
 
 static kl_status save_as(const struct ka_training *t, const char *path, kl_error *err)
@@ -133,7 +134,8 @@ static kl_status save_as(const struct ka_training *t, const char *path, kl_error
                                 .best = t->best,
                                 .seconds = t->seconds + ka_seconds() - t->started,
                                 .seed = t->r->seed,
-                                .length = t->r->length};
+                                .length = t->r->length,
+                                .order = kl_data_order(t->data)};
     return kl_trainer_save(t->trainer, path, &place, sizeof place, err);
 }
 
@@ -153,15 +155,19 @@ kl_status ka_training_save_best(struct ka_training *t, kl_error *err)
     return save_as(t, path, err);
 }
 
-/* A place means something in the order of data that it was found in. */
-static kl_status check_order(const struct ka_training *t, const char *path, const struct place *p, kl_error *err)
+/* A place means something in the order of data that it was found in.  n: bytes of it that the file has. */
+static kl_status check_order(const struct ka_training *t, const char *path, const struct place *p, size_t n,
+                             kl_error *err)
 {
     const struct ka_recipe *r = t->r;
-    if (p->seed == r->seed && p->length == r->length)
-        return KL_OK;
-    return kl__fail(err, KL_ERR_ARGUMENT,
-                    "%s: is of a run with seed %lld and length %lld, the recipe has %lld and %lld", path,
-                    (long long)p->seed, (long long)p->length, (long long)r->seed, (long long)r->length);
+    if (n > offsetof(struct place, seed) && (p->seed != r->seed || p->length != r->length))
+        return kl__fail(err, KL_ERR_ARGUMENT,
+                        "%s: is of a run with seed %lld and length %lld, the recipe has %lld and %lld", path,
+                        (long long)p->seed, (long long)p->length, (long long)r->seed, (long long)r->length);
+    if (n > offsetof(struct place, order) && p->order != kl_data_order(t->data))
+        return kl__fail(err, KL_ERR_ARGUMENT, "%s: is of a run with other data, or with its files in another order",
+                        path);
+    return KL_OK;
 }
 
 static kl_status load(struct ka_training *t, const char *path, kl_error *err)
@@ -169,10 +175,9 @@ static kl_status load(struct ka_training *t, const char *path, kl_error *err)
     struct place place;
     size_t n = 0;
     KL_TRY(kl_trainer_load(t->trainer, path, &place, sizeof place, &n, err));
-    if (n != sizeof place && n != offsetof(struct place, seed))
+    if (n != sizeof place && n != offsetof(struct place, order) && n != offsetof(struct place, seed))
         return kl__fail(err, KL_ERR_FORMAT, "%s: was not written by klinear train", path);
-    if (n == sizeof place)
-        KL_TRY(check_order(t, path, &place, err));
+    KL_TRY(check_order(t, path, &place, n, err));
     KL_TRY(kl_data_go(t->data, &place.data, err));
     t->step = place.step;
     t->best = place.best;
