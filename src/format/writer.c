@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* ------------------------------------------------------------------------------------------------------- buffers -- */
 
@@ -115,6 +116,22 @@ static struct kl__writer *new_writer(const char *path, const struct kl__format *
     return w;
 }
 
+/* Who names a file of another kind as the place of a new one has made a mistake. */
+static kl_status check_place(const char *path, const struct kl__format *f, kl_error *err)
+{
+    struct stat s;
+    struct kl__map map;
+    if (stat(path, &s) != 0 || !S_ISREG(s.st_mode) || s.st_size == 0)
+        return KL_OK;
+    KL_TRY(kl__map_open(&map, path, err));
+    bool same = f->claims(&map);
+    kl__map_close(&map);
+    if (same)
+        return KL_OK;
+    return kl__fail(err, KL_ERR_ARGUMENT, "%s: is there already and no %s file, expected a new name, or such a file",
+                    kl__shown_path(path).text, f->name);
+}
+
 kl_status kl__writer_open(struct kl__writer **writer, const char *path, const char *format, const kl_allocator *alloc,
                           kl_error *err)
 {
@@ -122,6 +139,7 @@ kl_status kl__writer_open(struct kl__writer **writer, const char *path, const ch
     if (!f)
         return kl__fail(err, KL_ERR_ARGUMENT, "%s: the format is '%s', expected gguf or safetensors",
                         kl__shown_path(path).text, kl__shown(kl__str(format)).text);
+    KL_TRY(check_place(path, f, err));
     struct kl__writer *w = new_writer(path, f, alloc);
     if (!w)
         return kl__fail(err, KL_ERR_MEMORY, "%s: no memory to write it", kl__shown_path(path).text);

@@ -8,8 +8,9 @@
 
 struct kl__writer;
 
-/** Starts a file; `format` is "gguf" or "safetensors".  The caller finishes or abandons the writer.
- *  Errors: KL_ERR_ARGUMENT (no such format), KL_ERR_IO, KL_ERR_MEMORY. */
+/** Starts a file; `format` is "gguf" or "safetensors".  The caller finishes or abandons the writer.  What is there
+ *  already is replaced where it is empty or of this format.
+ *  Errors: KL_ERR_ARGUMENT (no such format; a file that is something else is there), KL_ERR_IO, KL_ERR_MEMORY. */
 kl_status kl__writer_open(struct kl__writer **writer, const char *path, const char *format, const kl_allocator *alloc,
                           kl_error *err);
 

@@ -199,10 +199,12 @@ static void faults_of_files_in_an_index(void **state)
     assert_int_equal(rmdir(kt_path("d/b")), 0);
     write_model(kt_path("d/b"), "safetensors", 1, 3, 0, 0);
     KT_ASSERT_FAILED(kl__store_open(&s, kt_path("d"), NULL, &err), KL_ERR_FORMAT, &err, "d/b", "'t1'", "twice");
+    assert_int_equal(unlink(kt_path("d/b")), 0);
     write_model(kt_path("d/b"), "gguf", 2, 2, 0, 0);
     KT_ASSERT_FAILED(kl__store_open(&s, kt_path("d"), NULL, &err), KL_ERR_FORMAT, &err, "d/b", "header");
     size_t bytes;
     unsigned char *data = kt_read_file(kt_path("d/c"), &bytes);
+    assert_int_equal(unlink(kt_path("d/b")), 0);
     write_model(kt_path("d/b"), "safetensors", 2, 2, 0, 0);
     kt_write_file("d/c", data, bytes - 1);
     KT_ASSERT_FAILED(kl__store_open(&s, kt_path("d"), NULL, &err), KL_ERR_FORMAT, &err, "d/c", "buffer of 15");
