@@ -135,8 +135,21 @@ static bool all_fits_bf16(const struct kl__gather *g)
     return fits_bf16(g->a, 0, kl__stored_elements(g->a)) && (!g->b || fits_bf16(g->b, 0, kl__stored_elements(g->b)));
 }
 
+/* The type that loses nothing of what other tools keep in f32 or f16, where `type` would. */
+static enum kl__type without_loss(enum kl__type type, const struct kl__gather *g)
+{
+    enum kl__type a = g->a->type, b = g->b ? g->b->type : a;
+    bool half = a == KL__TYPE_F16 || b == KL__TYPE_F16, wide = a == KL__TYPE_F32 || b == KL__TYPE_F32;
+    if (type == KL__TYPE_F32)
+        return type;
+    if (a == KL__TYPE_F16 && b == KL__TYPE_F16)
+        return KL__TYPE_F16;
+    bool held = type == KL__TYPE_BF16 && !half && all_fits_bf16(g);
+    return (half || wide) && !held ? KL__TYPE_F32 : type;
+}
+
 /* Of a file that does not say what it was made from: what other tools keep in f32 is bf16 again where that loses
- * nothing, and f32 where it would.  Matrices get the type that was asked for, if one was. */
+ * nothing, and f32 where it would; f16 stays f16.  Matrices get the type that was asked for, if one was. */
 static void guess_types(struct work *k)
 {
     bool asked = k->options && k->options->type;
@@ -145,9 +158,8 @@ static void guess_types(struct work *k)
         struct kl__gather g = gather_of(k, t);
         enum kl__form form = kl__param_info(t->param)->form;
         bool matrix = form == KL__FORM_MATRIX || form == KL__FORM_EXPERTS || form == KL__FORM_KV_B;
-        bool f32 = g.a->type == KL__TYPE_F32 || (g.b && g.b->type == KL__TYPE_F32);
-        if (t->type != KL__TYPE_F32 && !(matrix && asked) && f32 && !(t->type == KL__TYPE_BF16 && all_fits_bf16(&g)))
-            t->type = KL__TYPE_F32;
+        if (!(matrix && asked))
+            t->type = without_loss(t->type, &g);
     }
     k->type = k->hf[0].type; /* of the embedding: what config.json says */
 }

@@ -247,7 +247,7 @@ static void assert_merges_make_tokens(const struct kl__store *s)
     }
 }
 
-/* A file that does not say where it comes from: bf16, and f32 where that would lose something. */
+/* A file that does not say where it comes from: bf16, and f32 or f16 where that would lose something. */
 static void from_another_tool(void **state)
 {
     (void)state;
@@ -306,6 +306,14 @@ static void from_another_tool(void **state)
         assert_int_equal(kl__store_find(y, "model.embed_tokens.weight")->type, KL__TYPE_F16);
         kl__store_close(x);
         kl__store_close(y);
+        KT_OK(kl_model_init(kt_path("m.gguf"), &c, 3, &f16, KT_ERR)); /* f16 stays what it is */
+        to_hf(kt_path("e"), kt_path("m.gguf"), NULL, 0, NULL);
+        x = open_store(kt_path("e")), y = open_store(kt_path("m.gguf"));
+        embed = kl__store_find(x, "model.embed_tokens.weight");
+        assert_int_equal(embed->type, KL__TYPE_F16);
+        assert_memory_equal(embed->data, kl__store_find(y, "token_embd.weight")->data, embed->bytes);
+        kl__store_close(x);
+        kl__store_close(y);
         kt_remove_files();
     }
 }
@@ -335,6 +343,11 @@ static void places(void **state)
     kl_file_options q8 = {.type = "q8_0"};
     KT_ASSERT_FAILED(kl_model_quantize(kt_path("a.gguf"), kt_path("a.gguf"), &q8, NULL, &err), KL_ERR_ARGUMENT, &err,
                      "is a file of the model to read");
+    KT_ASSERT_FAILED(kl_model_to_gguf(kt_path("a/config.json"), kt_path("a"), NULL, &err), KL_ERR_ARGUMENT, &err,
+                     "is there already and no gguf file");
+    KT_ASSERT_FAILED(kl_model_quantize(kt_path("a/config.json"), kt_path("a.gguf"), &q8, NULL, &err), KL_ERR_ARGUMENT,
+                     &err, "is there already and no gguf file");
+    to_gguf(kt_path("a.gguf"), kt_path("a"), NULL, NULL);
     assert_int_equal(symlink("nowhere", kt_path("lost")), 0);
     KT_ASSERT_FAILED(kl_model_to_hf(kt_path("lost"), kt_path("a.gguf"), NULL, &err), KL_ERR_IO, &err, "is a link to");
     kt_make_directory("real");

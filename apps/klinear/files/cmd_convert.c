@@ -77,7 +77,7 @@ const struct ka_verb ka_verb_convert = {
     .text = "A folder with safetensors becomes a GGUF file as other engines expect it; a GGUF file becomes such a\n"
             "folder.  Without --type every matrix keeps its type, and the way back makes the same model again, to\n"
             "the bit.  A file of another tool becomes a folder in bf16, with f32 for what it has in f32 and bf16\n"
-            "could not hold.\n"
+            "could not hold, and f16 for what it has in f16.\n"
             "Nothing appears before it is complete.",
     .options = options,
     .defaults = &defaults,
