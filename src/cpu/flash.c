@@ -1,5 +1,6 @@
 #include "cpu/flash.h"
 
+#include "cpu/key_panels.h"
 #include "cpu/rows.h"
 
 #include <math.h>
@@ -48,6 +49,7 @@ void kl__flash_carve(struct kl__flash_scratch *scratch, struct kl__carver *c, in
     scratch->q = kl__carve(c, (size_t)n_row * (size_t)n_k, sizeof(float));
     scratch->scores = kl__carve(c, (size_t)whole_panels(n_row) * KL__ATTENTION_BLOCK, sizeof(float));
     scratch->kv = kl__carve(c, (sixteen ? 1 : KL__ATTENTION_BLOCK) * ((size_t)n_k + (size_t)n_v), sizeof(float));
+    scratch->sum = kl__carve(c, sixteen ? 0 : KL__KEY_PANELS_SUM, sizeof(float));
     scratch->keep = kl__carve(c, (size_t)n_row, sizeof(float));
     scratch->to = kl__carve(c, (size_t)n_row, sizeof(int32_t));
     for (int level = 0; level < KL__FLASH_LEVELS; level++)
@@ -192,7 +194,11 @@ static void attend_block(const struct kl__flash_block *b, struct kl__flash_scrat
         return;
     }
     struct kl__kv_block kv = kl__kv_read(k, b->kv, first, n, x->kv);
-    k->attention_dot(x->scores, KL__ATTENTION_BLOCK, x->q + blind * n_k, n_k, kv.k, kv.k_pitch, m, n, n_k);
+    if (b->kv->panels)
+        kl__key_panels_dot(k, x->scores, x->q + blind * n_k, b->kv->panels + (first - b->kv->origin) * n_k, x->sum, m,
+                           n, n_k);
+    else
+        k->attention_dot(x->scores, KL__ATTENTION_BLOCK, x->q + blind * n_k, n_k, kv.k, kv.k_pitch, m, n, n_k);
     k->attention_softmax(x->scores, part->max + blind, part->sum + blind, x->keep, x->to + blind, b->scale, m);
     k->attention_mix(part->acc + blind * n_v, n_v, x->keep, x->scores, KL__ATTENTION_BLOCK, 1, kv.v, kv.v_pitch, NULL,
                      x->to + blind, m, n, n_v);

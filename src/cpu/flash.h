@@ -70,6 +70,7 @@ struct kl__flash_scratch {
     float *q;      /* [n_row][n_k]: the caller fills it */
     float *scores; /* [n_row][KL__ATTENTION_BLOCK] */
     float *kv;     /* [KL__ATTENTION_BLOCK][n_k + n_v] */
+    float *sum;    /* [KL__KEY_PANELS_SUM] */
     float *keep;   /* [n_row] */
     int32_t *to;   /* [n_row] */
     struct kl__flash_integers x16;

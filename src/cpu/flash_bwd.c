@@ -1,11 +1,9 @@
 #include "cpu/flash_bwd.h"
 
+#include "cpu/key_panels.h"
 #include "cpu/rows.h"
 
 #include <string.h>
-
-/* Of a block of positions in whole panels. */
-enum { MOST_COLUMNS = 2 * KL__ATTENTION_BLOCK };
 
 static int64_t smaller(int64_t a, int64_t b)
 {
@@ -20,43 +18,13 @@ void kl__flash_bwd_carve(struct kl__flash_bwd_scratch *x, struct kl__carver *c, 
     x->p = kl__carve(c, KL__FLASH_ROWS * KL__ATTENTION_BLOCK, sizeof(float));
     x->ds = kl__carve(c, KL__FLASH_ROWS * KL__ATTENTION_BLOCK, sizeof(float));
     x->kv = kl__carve(c, KL__ATTENTION_BLOCK * ((size_t)n_k + (size_t)n_v), sizeof(float));
-    x->keys = kl__carve(c, MOST_COLUMNS * (size_t)n_k, sizeof(float));
-    x->values = kl__carve(c, MOST_COLUMNS * (size_t)n_v, sizeof(float));
-    x->sum = kl__carve(c, KL__FLASH_ROWS * KL__ATTENTION_BLOCK, sizeof(float));
+    x->keys = kl__carve(c, KL__ATTENTION_BLOCK * (size_t)n_k, sizeof(float));
+    x->values = kl__carve(c, KL__ATTENTION_BLOCK * (size_t)n_v, sizeof(float));
+    x->sum = kl__carve(c, KL__KEY_PANELS_SUM, sizeof(float));
     x->lse = kl__carve(c, KL__FLASH_ROWS, sizeof(float));
     x->delta = kl__carve(c, KL__FLASH_ROWS, sizeof(float));
     x->to = kl__carve(c, KL__FLASH_ROWS, sizeof(int32_t));
     x->from = kl__carve(c, KL__ATTENTION_BLOCK, sizeof(int32_t));
-}
-
-/* n rows as panels of columns of a product. */
-static void pack_rows(const struct kl__kernels *k, float *to, const float *rows, int64_t pitch, int64_t n,
-                      int64_t n_dim)
-{
-    int columns = k->gemm_sizes().columns;
-    for (int64_t i = 0; i < n; i += columns)
-        k->gemm_pack(to + i * n_dim, rows + i * pitch, KL_F32, pitch, false, n - i, columns, n_dim);
-}
-
-/* to [n_row][KL__ATTENTION_BLOCK] = inner products of rows [n_row][n_dim] and n packed ones. */
-static void multiply(const struct kl__kernels *k, float *to, const float *rows, const float *packed, float *sum,
-                     int64_t n_row, int64_t n, int64_t n_dim)
-{
-    struct kl__gemm_sizes sizes = k->gemm_sizes();
-    for (int64_t i = 0; i < n_row; i += sizes.rows) {
-        int m = (int)smaller(sizes.rows, n_row - i);
-        for (int64_t j = 0; j < n; j += sizes.columns) {
-            const float *panel = packed + j * n_dim;
-            int64_t d = 0;
-            do {
-                k->gemm_rows(sum, rows + i * n_dim + d, n_dim, panel + d * sizes.columns,
-                             smaller(KL__GEMM_K, n_dim - d), m, d > 0, NULL);
-                d += KL__GEMM_K;
-            } while (d < n_dim);
-            k->gemm_store(to + i * KL__ATTENTION_BLOCK + j, KL_F32, KL__ATTENTION_BLOCK, sum, NULL, false, m,
-                          (int)smaller(sizes.columns, KL__ATTENTION_BLOCK - j));
-        }
-    }
 }
 
 void kl__flash_delta(const struct kl__kernels *k, struct kl__flash_bwd_scratch *x, kl_tensor delta, kl_tensor o,
@@ -66,8 +34,8 @@ void kl__flash_delta(const struct kl__kernels *k, struct kl__flash_bwd_scratch *
     for (int64_t h = 0; h < o.dim[1]; h++) {
         kl__flash_gather(k, x->d_o, d_o, first, h, 1, 0, n);
         kl__flash_gather(k, x->kv, o, first, h, 1, 0, n);
-        pack_rows(k, x->values, x->kv, n_v, n, n_v);
-        multiply(k, x->p, x->d_o, x->values, x->sum, n, n, n_v);
+        kl__key_panels_make(k, x->values, x->kv, n_v, n, n_v);
+        kl__key_panels_dot(k, x->p, x->d_o, x->values, x->sum, n, n, n_v);
         for (int64_t i = 0; i < n; i++)
             ((float *)kl__row(delta, first + i))[h] = x->p[i * KL__ATTENTION_BLOCK + i];
     }
@@ -99,16 +67,16 @@ static void find_seen(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratc
 static void pack_block(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, struct kl__kv_block kv,
                        int64_t n)
 {
-    pack_rows(b->k, x->keys, kv.k, kv.k_pitch, n, b->kv.n_k);
-    pack_rows(b->k, x->values, kv.v, kv.v_pitch, n, b->kv.n_v);
+    kl__key_panels_make(b->k, x->keys, kv.k, kv.k_pitch, n, b->kv.n_k);
+    kl__key_panels_make(b->k, x->values, kv.v, kv.v_pitch, n, b->kv.n_v);
 }
 
 /* p and ds of loaded rows against the n packed positions of which they see `to`. */
 static void probabilities(const struct kl__flash_bwd *b, struct kl__flash_bwd_scratch *x, float *ds, int64_t n_row,
                           int64_t n)
 {
-    multiply(b->k, x->p, x->q, x->keys, x->sum, n_row, n, b->kv.n_k);
-    multiply(b->k, ds, x->d_o, x->values, x->sum, n_row, n, b->kv.n_v);
+    kl__key_panels_dot(b->k, x->p, x->q, x->keys, x->sum, n_row, n, b->kv.n_k);
+    kl__key_panels_dot(b->k, ds, x->d_o, x->values, x->sum, n_row, n, b->kv.n_v);
     b->k->attention_softmax_bwd(x->p, ds, x->lse, x->delta, x->to, b->scale, n_row);
 }
 

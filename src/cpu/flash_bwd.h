@@ -24,9 +24,8 @@ struct kl__flash_bwd_scratch {
     float *d_q;         /* [KL__FLASH_ROWS][n_k] */
     float *p, *ds;      /* [KL__FLASH_ROWS][KL__ATTENTION_BLOCK] */
     float *kv;          /* [KL__ATTENTION_BLOCK][n_k + n_v] */
-    float *keys;        /* the block's, in panels of kl__gemm_sizes.columns positions: [panel][n_k][columns] */
-    float *values;      /* likewise [panel][n_v][columns] */
-    float *sum;         /* one tile of a product */
+    float *keys, *values; /* the block's, as panels (cpu/key_panels.h) */
+    float *sum;         /* [KL__KEY_PANELS_SUM] */
     float *lse, *delta; /* [KL__FLASH_ROWS] */
     int32_t *to;        /* [KL__FLASH_ROWS]: positions of the block that a row sees */
     int32_t *from;      /* [KL__ATTENTION_BLOCK]: first row of the block that sees a position */

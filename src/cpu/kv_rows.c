@@ -54,8 +54,9 @@ static const float *read(const struct kl__kernels *k, const struct kl__kv *kv, s
 struct kl__kv_block kl__kv_read(const struct kl__kernels *k, const struct kl__kv *kv, int64_t first, int64_t n,
                                 float *scratch)
 {
-    struct kl__kv_block b;
-    b.k = read(k, kv, (struct matrix){kv->k, kv->k_row, kv->k_page, kv->n_k}, first, n, scratch, &b.k_pitch);
+    struct kl__kv_block b = {0};
+    if (!kv->panels)
+        b.k = read(k, kv, (struct matrix){kv->k, kv->k_row, kv->k_page, kv->n_k}, first, n, scratch, &b.k_pitch);
     b.v = b.k;
     b.v_pitch = b.k_pitch;
     if (!kv->shared)

@@ -27,11 +27,12 @@ struct kl__kv {
     char *block;         /* KL__SIXTEEN_BLOCKS: the first one */
     int64_t block_bytes; /* from one to the next */
     bool shared; /* a value is the beginning of its key: read once */
+    const float *panels; /* keys from `origin` on as panels (cpu/key_panels.h), and not as rows; NULL: as rows */
 };
 
 /** Rows of keys and values as f32. */
 struct kl__kv_block {
-    const float *k, *v; /* [n][n_k], [n][n_v] */
+    const float *k, *v; /* [n][n_k], [n][n_v]; k NULL: they lie as panels */
     int64_t k_pitch, v_pitch;
 };
 

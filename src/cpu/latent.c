@@ -1,5 +1,7 @@
 #include "cpu/latent.h"
 
+#include "cpu/key_panels.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -82,11 +84,11 @@ const float *kl__latent_weight(const struct kl__latent *x, kl_tensor w, int64_t 
 void kl__latent_carve(struct kl__latent_scratch *s, struct kl__carver *c, const struct kl__latent *x)
 {
     size_t row = (size_t)x->attention.kv.n_k;
+    s->k = kl__carve(c, KL__ATTENTION_BLOCK * (size_t)kl__latent_key(x), sizeof(float));
     if (x->packed) {
         s->latent = kl__carve(c, row, sizeof(float));
         kl__i16_carve_rows(&s->rows, c, x->n_latent);
         kl__i16_carve_rows(&s->v_rows, c, x->n_v);
-        s->k = kl__carve(c, KL__I16_BLOCK * (size_t)kl__latent_key(x), sizeof(float));
         s->v = kl__carve(c, KL__I16_BLOCK * (size_t)x->n_v, sizeof(float));
         return;
     }
@@ -100,13 +102,13 @@ struct kl__slab kl__slab_size(const struct kl__latent *x, int64_t seq, int64_t n
     static const int64_t bytes = 8 << 20;
     int64_t n_key = kl__attention_seq(&x->attention, seq).n_key;
     struct kl__slab s = {.seq = seq, .n_row = n_key < KL__FLASH_SPAN_1 ? n_key : KL__FLASH_SPAN_1};
+    s.n_row = (s.n_row + KL__ATTENTION_BLOCK - 1) / KL__ATTENTION_BLOCK * KL__ATTENTION_BLOCK;
     int64_t per_row = n_copy * (kl__latent_key(x) + x->n_v) * (int64_t)sizeof(float);
     if (x->packed) {
         struct kl__carver block = {0};
         kl__i16_carve_block(&(struct kl__i16_block){0}, &block, kl__latent_key(x), x->n_v);
         s.block_bytes = (int64_t)block.bytes;
         per_row = s.block_bytes / KL__I16_BLOCK;
-        s.n_row = (s.n_row + KL__I16_BLOCK - 1) / KL__I16_BLOCK * KL__I16_BLOCK;
     }
     int64_t per_head = per_row * s.n_row;
     int64_t fit = per_head > 0 ? bytes / per_head : x->n_head;
@@ -187,11 +189,14 @@ void kl__slab_expand(const struct kl__latent *x, const struct kl__slab *s, int64
     }
     struct kl__kv cache = kl__attention_kv(&x->attention, s->seq, 0);
     struct kl__kv_block latent = kl__kv_read(x->k, &cache, s->first + at, n, scratch->latent);
-    float *k = kl__slab_keys(x, s, s->k, i) + at * n_k, *v = kl__slab_values(x, s, s->v, i) + at * x->n_v;
+    float *to = kl__slab_keys(x, s, s->k, i) + at * n_k, *v = kl__slab_values(x, s, s->v, i) + at * x->n_v;
+    float *k = s->panels ? scratch->k : to;
     project(x, k, n_k, &latent, n, x->w_uk, s->first_head + i, scratch->weight);
     project(x, v, x->n_v, &latent, n, x->w_uv, s->first_head + i, scratch->weight);
     for (int64_t r = 0; r < n; r++)
         memcpy(k + r * n_k + x->n_nope, latent.k + r * latent.k_pitch + x->n_latent, (size_t)x->n_rope * sizeof *k);
+    if (s->panels)
+        kl__key_panels_make(x->k, to, k, n_k, n, n_k);
 }
 
 struct kl__kv kl__slab_kv(const struct kl__latent *x, const struct kl__slab *s, int64_t i)
@@ -205,7 +210,9 @@ struct kl__kv kl__slab_kv(const struct kl__latent *x, const struct kl__slab *s, 
                                .n_k = kl__latent_key(x),
                                .n_v = x->n_v,
                                .dtype = KL_F32};
-    return (struct kl__kv){.k = (const char *)kl__slab_keys(x, s, s->k, i),
+    const float *keys = kl__slab_keys(x, s, s->k, i);
+    return (struct kl__kv){.k = s->panels ? NULL : (const char *)keys,
+                           .panels = s->panels ? keys : NULL,
                            .v = (const char *)kl__slab_values(x, s, s->v, i),
                            .k_row = kl__latent_key(x) * bytes,
                            .v_row = x->n_v * bytes,

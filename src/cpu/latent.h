@@ -41,11 +41,12 @@ struct kl__i16_weights kl__latent_packed(const struct kl__latent *x, int64_t hea
 /** One thread's memory for latents and weights. */
 struct kl__latent_scratch {
     float *latent; /* [KL__ATTENTION_BLOCK][n_latent + n_rope]; packed: one row */
+    float *k;      /* [KL__ATTENTION_BLOCK][n_nope + n_rope]: expanded keys */
     float *weight; /* [KL__LATENT_ROWS][n_latent]; not when packed */
     /* Packed only. */
-    struct kl__i16_rows rows;          /* latents, */
-    struct kl__i16_rows v_rows; /* expanded values, */
-    float *k, *v; /* [KL__I16_BLOCK][n_nope + n_rope], [KL__I16_BLOCK][n_v]: the same in f32 */
+    float *v;                   /* [KL__I16_BLOCK][n_v]: expanded values */
+    struct kl__i16_rows rows;   /* latents */
+    struct kl__i16_rows v_rows; /* the values */
 };
 void kl__latent_carve(struct kl__latent_scratch *scratch, struct kl__carver *c, const struct kl__latent *x);
 
@@ -56,9 +57,10 @@ void kl__latent_carve(struct kl__latent_scratch *scratch, struct kl__carver *c, 
 struct kl__slab {
     int64_t seq, first, n;
     int64_t first_head, n_head;
-    int64_t n_row;   /* that there is room for */
+    int64_t n_row;   /* that there is room for, whole blocks */
     int64_t reserve; /* rows of all heads to lend memory for, at least n_head n_row: no shorter cache needs more */
     float *k, *v;  /* [n_head][n_row][n_nope + n_rope], [n_head][n_row][n_v] */
+    bool panels;   /* keys lie as panels (cpu/key_panels.h), which is all that products with queries want */
     char *block;   /* packed weights, instead of k and v: [n_head][n_row / KL__I16_BLOCK] blocks */
     int64_t block_bytes;
 };

@@ -51,6 +51,7 @@ static struct job begin_sequence(const kl_backend *be, const struct kl__latent *
                       .slab = kl__slab_size(x, n, 1),
                       .seq = kl__attention_seq(&x->attention, n),
                       .token = cu_q ? cu_q[n] : 0};
+    job.slab.panels = !x->packed;
     job.seq.group = 1;
     job.n_block = (job.seq.n_query + KL__FLASH_ROWS - 1) / KL__FLASH_ROWS;
     struct kl__carver one = {0}, part = {0};
