@@ -75,6 +75,8 @@ static kl_status speak(struct ka_training *t, struct ka_loaded *l, FILE *out, kl
     fprintf(out, "--- after step %lld\n%s", (long long)t->step, t->r->prompt);
     if (status == KL_OK)
         status = ka_speech_write(&s, t->r->sample_tokens, write_sample, out, NULL, err);
+    if (status == KL_ERR_NUMERIC)
+        fprintf(out, " (%s)", err->text);
     fputs("\n\n", out);
     ka_speech_close(&s);
     return status;

@@ -133,10 +133,10 @@ static kl_status one_step(struct ka_training *t, bool live, kl_error *err)
         return lose(t, err);
     if (due(t, t->r->save_every) && worth_saving(t))
         KL_TRY(ka_training_save(t, err));
-    /* A sample that Ctrl-C cuts short is no reason to end without a checkpoint. */
+    /* A sample that is cut short, by Ctrl-C or by numbers that are not finite, is no reason to end. */
     bool speaks = due(t, t->r->sample_every) && t->n_lost == 0 && !ka_interrupted();
     kl_status sampled = speaks ? ka_training_sample(t, err) : KL_OK;
-    if (sampled != KL_OK && sampled != KL_ERR_CANCELLED)
+    if (sampled != KL_OK && sampled != KL_ERR_CANCELLED && sampled != KL_ERR_NUMERIC)
         return sampled;
     if (live)
         print_line(t, &row, true);
