@@ -355,7 +355,8 @@ static struct kl__expr *by_type(struct kl__schema *s, const struct json_t *schem
     return kl__schema_rule(s, "value");
 }
 
-/* Keywords that say everything by themselves: beside them there may be a type, which values are chosen by. */
+/* Keywords that say everything by themselves.  Beside them there may be a type: values are chosen by it, and of schemas
+ * all has to have it. */
 static struct kl__expr *whole(struct kl__schema *s, const struct json_t *schema, const char *keyword,
                               const struct json_t *value)
 {

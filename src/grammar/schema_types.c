@@ -17,20 +17,20 @@ static bool is_of(const struct json_t *value, struct kl__str type)
     return false;
 }
 
-bool kl__schema_is_of_type(const struct json_t *value, const struct json_t *type)
-{
-    struct kl__str name;
-    bool fits = !type || (kl__json_string(type, &name) && is_of(value, name));
-    for (size_t i = 0; i < kl__json_items(type) && !fits; i++)
-        fits = kl__json_string(kl__json_item(type, i), &name) && is_of(value, name);
-    return fits;
-}
-
 /* Name `i` of one type or a list of them; false: there is none. */
 static bool name_of(const struct json_t *type, size_t i, struct kl__str *name)
 {
     return kl__json_is_array(type) ? kl__json_string(kl__json_item(type, i), name)
                                    : i == 0 && kl__json_string(type, name);
+}
+
+bool kl__schema_is_of_type(const struct json_t *value, const struct json_t *type)
+{
+    struct kl__str name;
+    for (size_t i = 0; name_of(type, i, &name); i++)
+        if (is_of(value, name))
+            return true;
+    return !type;
 }
 
 static bool is_among(struct kl__str name, const struct json_t *type)
@@ -80,7 +80,8 @@ bool kl__schema_is_within(struct kl__schema *s, const struct json_t *schema, con
         }
         return all;
     }
-    for (size_t i = 0; i < sizeof tells / sizeof *tells; i++)
+    bool named = kl__json_member(schema, "type"); /* which these do not change */
+    for (size_t i = 0; i < sizeof tells / sizeof *tells && !named; i++)
         if (kl__json_member(schema, tells[i].key))
             return is_among(kl__str(tells[i].type), type);
     return false;

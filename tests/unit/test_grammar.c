@@ -222,6 +222,7 @@ static const struct {
     {S, "{\"type\":\"object\",\"properties\":[\"a\"]}", "expected an object", KL_ERR_FORMAT},
     {S, "{\"type\":\"string\",\"anyOf\":[{\"type\":\"string\"},{\"type\":\"integer\"}]}", "beside anyOf",
      KL_ERR_UNSUPPORTED},
+    {S, "{\"type\":\"string\",\"anyOf\":[{\"type\":\"integer\",\"minLength\":2}]}", "beside anyOf", KL_ERR_UNSUPPORTED},
     {S, "{\"type\":\"string\",\"anyOf\":[{}]}", "beside anyOf", KL_ERR_UNSUPPORTED},
     {S, "{\"type\":\"string\",\"oneOf\":[{\"enum\":[\"a\",1]}]}", "beside oneOf", KL_ERR_UNSUPPORTED},
     {S, "{\"type\":[\"integer\",\"null\"],\"anyOf\":[{\"type\":\"number\"}]}", "beside anyOf", KL_ERR_UNSUPPORTED},
